@@ -18,6 +18,7 @@ const (
 	CodeConflict        Code = "conflict"         // unique value taken, or version moved on
 	CodeTooLarge        Code = "too_large"        // body over its limit
 	CodeUnsupportedType Code = "unsupported_type" // content type not accepted
+	CodeRange           Code = "range"            // a byte range outside the object
 	CodeUnavailable     Code = "unavailable"      // a dependency does not answer; try again
 	CodeInternal        Code = "internal"         // ours
 )

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/google/uuid"
@@ -31,6 +32,14 @@ type VideoUploaded struct {
 	Bytes       int64     `json:"bytes"`
 	ContentType string    `json:"content_type"`
 	Filename    string    `json:"filename"`
+}
+
+// Validate tells what no VideoUploaded may lack, nil when nothing is missing.
+func (v VideoUploaded) Validate() error {
+	if v.TenantID == uuid.Nil || v.VideoID == uuid.Nil || v.Key == "" || v.Bytes < 0 {
+		return fmt.Errorf("event data %+v: want tenant_id, video_id, key, and bytes from 0", v)
+	}
+	return nil
 }
 
 // ImageJob is the message in the job queue. The work itself is read from the

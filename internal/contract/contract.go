@@ -61,6 +61,10 @@ const (
 	MetricActiveConnections = "ActiveConnections"
 )
 
+// EventTypeAttribute is the SNS message attribute that says which type of event
+// a message holds; subscriptions filter by it.
+const EventTypeAttribute = "event_type"
+
 // Setting names a value the stacks publish and the programs read. Its text is
 // the last part of an SSM parameter's name: see Parameter and Env.
 type Setting string
@@ -116,4 +120,14 @@ type Artifact struct {
 	Bucket string `json:"bucket"`
 	Key    string `json:"key"`
 	SHA256 string `json:"sha256"` // lower-case hex of the object's bytes
+}
+
+// StackPrefix begins the name of every stack of an environment.
+func StackPrefix(environment string) string {
+	return "loadbearing-" + environment + "-"
+}
+
+// MigrateFunction names the Lambda function that migrates an environment's database.
+func MigrateFunction(environment string) string {
+	return StackPrefix(environment) + "migrate"
 }

@@ -58,4 +58,5 @@ import (
 	_ "golang.org/x/image/webp"
 	_ "golang.org/x/sync/errgroup"
 	_ "golang.org/x/time/rate"
+	_ "github.com/tsenart/vegeta/v12/lib"
 )

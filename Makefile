@@ -1,0 +1,84 @@
+# Loadbearing: every task of the project. `make help` explains them.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+
+# The environment: dev or prod.
+ENV ?= dev
+# Everything fetched, built and run stands in three ignored folders.
+BUILD := .build
+CLI := $(BUILD)/bin/loadbearing
+
+export ENV EDGE_PORT ALB_PORT AWS_PORT
+
+##@ The laptop
+
+.PHONY: up
+up: $(CLI) ## Deploy everything to a local AWS emulator and run it. DETACH=1 returns when ready; EDGE_PORT, ALB_PORT, AWS_PORT choose ports; AWS_ENDPOINT_URL uses an emulator of yours
+	@$(CLI) up $(if $(filter 1 true yes,$(DETACH)),--detach)
+
+.PHONY: down
+down: $(CLI) ## Stop what `make up` started, also after a crash
+	@$(CLI) down
+
+.PHONY: status
+status: $(CLI) ## Show what runs and where. JSON=1 prints one JSON object
+	@$(CLI) status $(if $(filter 1 true yes,$(JSON)),--json)
+
+##@ Templates and AWS
+
+.PHONY: synth
+synth: $(CLI) ## Synthesize the templates of ENV and summarize each stack; needs no AWS account
+	@$(CLI) synth --env $(ENV)
+
+.PHONY: deploy
+deploy: $(CLI) ## Deploy ENV to the AWS account of your credentials. Refuses an emulator
+	@$(CLI) deploy --env $(ENV)
+
+##@ Checks
+
+.PHONY: test
+test: test-unit test-local ## Everything: unit and template tests, then Terratest against MiniStack and LocalStack. What CI runs
+
+.PHONY: test-unit
+test-unit: ## Unit tests beside the code, template tests beside the constructs
+	CDK_VALIDATION=false go test ./app/... ./cmd/... ./constructs/... ./internal/... ./lambdas/... ./local/... ./stacks/...
+
+.PHONY: test-local
+test-local: $(CLI) ## Terratest: deploy to MiniStack and to LocalStack, assert through the AWS APIs and through the edge
+	go test -count=1 -timeout=25m -v ./test/...
+
+.PHONY: test-race
+test-race: ## The concurrent packages under the race detector
+	go test -race ./app/... ./local/...
+
+.PHONY: lint
+lint: ## gofmt, vet and golangci-lint, pinned in a modfile of its own
+	go tool -modfile=tools/lint/go.mod golangci-lint run
+
+.PHONY: golden
+golden: ## Rewrite the golden templates after a change that is meant
+	CDK_VALIDATION=false go test ./constructs/... ./stacks/... -update
+
+.PHONY: bench
+bench: $(CLI) ## Print the figures: make up by step, synth, start to ready, edge against direct, resizing
+	@$(CLI) bench
+
+##@ Housekeeping
+
+.PHONY: build
+build: $(CLI) ## Build the CLI, the app and the CDK app into .build
+	@$(CLI) build
+
+.PHONY: clean
+clean: down ## Stop everything and delete what was fetched, built and run
+	rm -rf .build .cache .run cdk.out node_modules
+
+.PHONY: help
+help: ## Explain every target
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n\033[1m%s\033[0m\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  \033[36m%-11s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# Go decides whether the CLI is up to date.
+.PHONY: $(CLI)
+$(CLI):
+	@go build -o $(CLI) ./cmd/loadbearing

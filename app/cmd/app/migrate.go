@@ -1,0 +1,28 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/loadbearing/loadbearing/app/postgres"
+	"github.com/loadbearing/loadbearing/internal/contract"
+)
+
+func (p program) migrate(ctx context.Context) error {
+	s, _, log, err := p.load(ctx,
+		contract.DatabasePrimary, contract.DatabaseName, contract.DatabaseAdminSecret, contract.DatabaseAppSecret)
+	if err != nil {
+		return err
+	}
+	owner := postgres.FromSettings(s.Database, s.Database.Admin)
+	owner.StatementTimeout = 0 // that of requests is no measure for a migration
+	applied, err := postgres.Migrate(ctx, owner, postgres.Role{Username: s.Database.App.Username, Password: s.Database.App.Password.Reveal()})
+	for _, m := range applied {
+		log.Info("migration applied", "version", m.Version, "name", m.Name, "took", m.Duration)
+	}
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(p.stdout, "%d migrations applied\n", len(applied))
+	return err
+}

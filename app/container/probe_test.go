@@ -1,0 +1,277 @@
+package container_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/loadbearing/loadbearing/app"
+	"github.com/loadbearing/loadbearing/app/container"
+	"github.com/loadbearing/loadbearing/app/mediatest"
+)
+
+func probe(data []byte) (app.Probe, error) {
+	return container.Probe(bytes.NewReader(data), int64(len(data)))
+}
+
+func TestProbe(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		movie  mediatest.Movie
+		width  int
+		height int
+		secs   float64
+	}{
+		"index first": {mediatest.Movie{}, 320, 180, 2},
+		"index last":  {mediatest.Movie{MoovLast: true, Duration: 10 * time.Second, Width: 640, Height: 360}, 640, 360, 10},
+		"upright":     {mediatest.Movie{Rotated: true, Width: 320, Height: 180}, 180, 320, 2},
+		"padded":      {mediatest.Movie{Padding: 1 << 20}, 320, 180, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			data := tc.movie.MP4()
+			got, err := probe(data)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := app.Probe{
+				Container: "mp4", Seconds: tc.secs, Width: tc.width, Height: tc.height,
+				Tracks:  []app.Track{{Kind: "video", Codec: mediatest.VideoCodec}, {Kind: "audio", Codec: mediatest.AudioCodec}},
+				Bitrate: int64(float64(len(data)) * 8 / tc.secs),
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("(-want +got)\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestProbeQuickTime(t *testing.T) {
+	t.Parallel()
+	data := bytes.Replace(mediatest.Movie{}.MP4(), []byte("ftypisom"), []byte("ftypqt  "), 1)
+	got, err := probe(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.Container != "mov" || got.Seconds != 2 || len(got.Tracks) != 2 {
+		t.Errorf("got %+v", got)
+	}
+}
+
+// box returns a box around its content.
+func box(kind string, content ...[]byte) []byte {
+	body := bytes.Join(content, nil)
+	out := binary.BigEndian.AppendUint32(nil, uint32(8+len(body)))
+	return append(append(out, kind...), body...)
+}
+
+func TestProbeFragmented(t *testing.T) {
+	t.Parallel()
+	data := mediatest.Movie{}.MP4()
+	// A fragmented movie's header has no duration; the segment index has.
+	at := bytes.Index(data, []byte("mvhd"))
+	copy(data[at+4+16:], []byte{0, 0, 0, 0})
+	end := bytes.Index(data, []byte("mdat")) - 4
+	reference := []byte{0, 0, 0, 100, 0, 0, 0x0b, 0xb8, 0x90, 0, 0, 0}
+	sidx := box("sidx", []byte{0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0x03, 0xe8}, make([]byte, 8), []byte{0, 0, 0, 2}, reference, reference)
+	data = bytes.Join([][]byte{data[:end], sidx, box("moof"), box("mdat", make([]byte, 100))}, nil)
+	got, err := probe(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.Seconds != 6 {
+		t.Errorf("got %v s, want the 6 s of the segment index", got.Seconds)
+	}
+}
+
+func TestProbeRefuses(t *testing.T) {
+	t.Parallel()
+	movie := mediatest.Movie{}.MP4()
+	mdat := bytes.Index(movie, []byte("mdat")) - 4
+	patched := func(kind string, at int, with ...byte) []byte {
+		out := bytes.Clone(movie)
+		copy(out[bytes.Index(out, []byte(kind))+at:], with)
+		return out
+	}
+	nested := box("moov")
+	for range 50 {
+		nested = box("mdia", nested)
+	}
+	for name, tc := range map[string]struct {
+		data []byte
+		want string
+	}{
+		"nothing":           {nil, "empty"},
+		"five bytes":        {[]byte("hello"), "only 5 bytes"},
+		"text":              {[]byte(strings.Repeat("this is text and no video ", 100)), "does not begin as"},
+		"picture":           {mediatest.PNG(100, 100), "does not begin as"},
+		"truncated media":   {movie[:len(movie)-1000], "truncated"},
+		"truncated index":   {movie[:mdat-100], "truncated"},
+		"no index":          {append(bytes.Clone(movie[:binary.BigEndian.Uint32(movie)]), movie[mdat:]...), "no index"},
+		"huge box":          {patched("mdat", -4, 0xff, 0xff, 0xff, 0xff), "truncated"},
+		"box of four bytes": {patched("mvhd", -4, 0, 0, 0, 4), "fewer than its header"},
+		"box over parent":   {patched("mvhd", -4, 0x7f, 0, 0, 0), "larger than the box around it"},
+		"64-bit overflow":   {append([]byte{0, 0, 0, 1, 'f', 'r', 'e', 'e'}, bytes.Repeat([]byte{0xff}, 8)...), "truncated"},
+		"nested":            {box("moov", box("trak", nested)), "nested deeper"},
+		"many boxes":        {bytes.Repeat(box("free"), 20_000), "more than 10000 boxes"},
+		"many tracks":       {box("moov", bytes.Repeat(box("trak"), 100)), "more than 64 tracks"},
+		"no tracks":         {box("moov"), "no tracks"},
+		"neither":           {box("moov", box("trak")), "neither a video nor an audio"},
+		"two indexes":       {append(bytes.Clone(movie), box("moov")...), "more than one index"},
+		"huge description":  {box("moov", box("mvhd", make([]byte, 2<<20))), "larger than expected"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got, err := probe(tc.data)
+			var refused *app.Error
+			if !errors.As(err, &refused) || refused.Code != app.CodeInvalid {
+				t.Fatalf("got %+v and %v, want app.CodeInvalid", got, err)
+			}
+			if !strings.Contains(refused.Message, tc.want) {
+				t.Errorf("the reason is %q, want one with %q", refused.Message, tc.want)
+			}
+		})
+	}
+}
+
+// store serves one object by range and counts the bytes that were read.
+type store struct {
+	data   []byte
+	served int64
+	err    error
+	cut    bool // bodies end one byte early
+}
+
+func (s *store) Put(context.Context, string, string, io.Reader) (int64, error) { panic("not used") }
+func (s *store) Delete(context.Context, string) error                          { panic("not used") }
+
+func (s *store) Get(_ context.Context, _, rng string) (app.Object, error) {
+	if s.err != nil {
+		return app.Object{}, s.err
+	}
+	var from, to int64
+	if _, err := fmt.Sscanf(rng, "bytes=%d-%d", &from, &to); err != nil {
+		return app.Object{}, err
+	}
+	part := s.data[from : to+1]
+	s.served += int64(len(part))
+	if s.cut {
+		part = part[:len(part)-1]
+	}
+	return app.Object{ReadCloser: io.NopCloser(bytes.NewReader(part)), Bytes: int64(len(part))}, nil
+}
+
+func TestProbeReadsLittleOfAnObject(t *testing.T) {
+	t.Parallel()
+	for name, movie := range map[string]mediatest.Movie{
+		"index first": {Padding: 64 << 20},
+		"index last":  {Padding: 64 << 20, MoovLast: true, Width: 1280, Height: 720},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := &store{data: movie.MP4()}
+			r := container.NewReader(t.Context(), s, "video", int64(len(s.data)))
+			got, err := container.Probe(r, int64(len(s.data)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got.Seconds != 2 {
+				t.Errorf("got %v s, want 2", got.Seconds)
+			}
+			if r.Fetches() > 4 || s.served > 256<<10 {
+				t.Errorf("%d requests and %d bytes for a file of %d", r.Fetches(), s.served, len(s.data))
+			}
+		})
+	}
+}
+
+func TestProbePassesOnErrorsOfTheStore(t *testing.T) {
+	t.Parallel()
+	data := mediatest.Movie{}.MP4()
+	down := app.Errorf(app.CodeUnavailable, "the object store does not answer")
+	for name, s := range map[string]*store{
+		"refuses":    {data: data, err: down},
+		"breaks off": {data: data, cut: true},
+	} {
+		_, err := container.Probe(container.NewReader(t.Context(), s, "video", int64(len(data))), int64(len(data)))
+		if app.CodeOf(err) != app.CodeUnavailable {
+			t.Errorf("%s: got %v, want app.CodeUnavailable: the file is not to blame", name, err)
+		}
+	}
+}
+
+func TestProbeOfAScatteredObjectEnds(t *testing.T) {
+	t.Parallel()
+	var data []byte
+	for range 300 {
+		data = append(data, box("free", make([]byte, 70<<10))...)
+	}
+	s := &store{data: data}
+	_, err := container.Probe(container.NewReader(t.Context(), s, "video", int64(len(data))), int64(len(data)))
+	if app.CodeOf(err) != app.CodeInvalid || !strings.Contains(err.Error(), "scattered") {
+		t.Errorf("got %v, want a refusal", err)
+	}
+}
+
+func TestReaderSeeks(t *testing.T) {
+	t.Parallel()
+	data := bytes.Repeat([]byte("0123456789"), 20_000)
+	s := &store{data: data}
+	r := container.NewReader(t.Context(), s, "object", int64(len(data)))
+	for _, step := range []struct {
+		offset int64
+		whence int
+		at     int64
+	}{{150_005, io.SeekStart, 150_005}, {-10, io.SeekEnd, int64(len(data)) - 10}, {-5, io.SeekCurrent, int64(len(data)) - 10}, {0, io.SeekStart, 0}} {
+		at, err := r.Seek(step.offset, step.whence)
+		if err != nil || at != step.at {
+			t.Fatalf("seek %d, %d: at %d (%v), want %d", step.offset, step.whence, at, err, step.at)
+		}
+		got := make([]byte, 5)
+		if _, err := io.ReadFull(r, got); err != nil || !bytes.Equal(got, data[at:at+5]) {
+			t.Errorf("at %d: got %q (%v), want %q", at, got, err, data[at:at+5])
+		}
+	}
+	if _, err := r.Seek(-1, io.SeekStart); err == nil {
+		t.Error("seeking in front of the start is no error")
+	}
+	if _, err := r.Seek(1, io.SeekEnd); err != nil {
+		t.Error(err)
+	}
+	if _, err := r.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+		t.Errorf("reading behind the end: %v, want io.EOF", err)
+	}
+}
+
+func FuzzProbe(f *testing.F) {
+	for _, seed := range [][]byte{
+		mediatest.Movie{Width: 16, Height: 16}.MP4(),
+		mediatest.Movie{Width: 16, Height: 16, MoovLast: true, Rotated: true}.MP4(),
+		box("moov", box("mvex", box("mehd", make([]byte, 8))), box("trak", box("mdia"))),
+		box("sidx", make([]byte, 40)),
+		[]byte("text"),
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		got, err := probe(data)
+		if err != nil {
+			if app.CodeOf(err) != app.CodeInvalid {
+				t.Errorf("got %v, want a refusal or none", err)
+			}
+			return
+		}
+		if math.IsNaN(got.Seconds) || math.IsInf(got.Seconds, 0) || got.Seconds < 0 || got.Bitrate < 0 || len(got.Tracks) == 0 {
+			t.Errorf("got %+v", got)
+		}
+	})
+}

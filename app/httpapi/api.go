@@ -1,0 +1,199 @@
+// Package httpapi is the service's HTTP interface: the routes under /v1, their
+// errors as RFC 9457 problems, and the endpoints that say how an instance is.
+//
+// A request passes, in this order: request id and access log, recovery,
+// security headers, cross-site protection, the default deadlines, the route's
+// body limit and timeout, authentication, the route's role, the handler.
+//
+// # Cookies
+//
+// Tokens travel in HttpOnly cookies with SameSite=Lax and Secure. Browsers and
+// Go's cookie jar store or send no Secure cookie over plain HTTP, so Secure is
+// left out for exactly one case: the request names a loopback host (localhost,
+// 127.0.0.0/8, ::1) and came over plain HTTP, as CloudFront-Forwarded-Proto,
+// else X-Forwarded-Proto, else the connection says. A client chooses its own
+// Host, but a browser sends a loopback host only to its own machine, so no
+// user of a public name is ever given a cookie without Secure.
+package httpapi
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/loadbearing/loadbearing/app"
+	"github.com/loadbearing/loadbearing/app/auth"
+)
+
+// Limits of one request.
+const (
+	MaxJSONBytes  = 64 << 10
+	MaxImageBytes = 25 << 20
+	MaxVideoBytes = 5 << 30
+
+	requestTimeout = 10 * time.Second // of a request whose body and answer are small
+	uploadTimeout  = time.Hour        // 5 GiB in an hour are 12 Mbit/s
+	stallTimeout   = 30 * time.Second // between two reads or writes of a stream
+)
+
+// Options are what the API works with.
+type Options struct {
+	Auth     *auth.Service
+	Keys     *auth.Keys // sign cursors
+	Users    app.Users
+	Projects app.Projects
+	Jobs     app.Jobs
+	Videos   app.Videos
+	Objects  app.Objects
+	Status   *Status
+	Log      *slog.Logger
+	Metrics  prometheus.Registerer
+	Now      func() time.Time // time.Now outside of tests
+
+	MaxImageBytes int64 // default MaxImageBytes
+	MaxVideoBytes int64 // default MaxVideoBytes
+}
+
+type api struct {
+	Options
+	metrics *metrics
+}
+
+// route is one method of one path.
+type route struct {
+	method string
+	path   string
+	handle func(http.ResponseWriter, *http.Request) error
+	access access
+	stream bool // sets its own limits and deadlines
+}
+
+// access says who may call a route.
+type access int
+
+const (
+	public access = iota
+	viewer        // any user
+	editor
+	owner
+)
+
+func (a *api) routes() []route {
+	return []route{
+		{method: "POST", path: "/v1/auth/register", handle: a.register},
+		{method: "POST", path: "/v1/auth/login", handle: a.login},
+		{method: "POST", path: "/v1/auth/refresh", handle: a.refresh},
+		{method: "POST", path: "/v1/auth/logout", handle: a.logout},
+		{method: "DELETE", path: "/v1/auth/sessions", handle: a.logoutEverywhere, access: viewer},
+		{method: "GET", path: "/v1/me", handle: a.me, access: viewer},
+
+		{method: "GET", path: "/v1/projects", handle: a.listProjects, access: viewer},
+		{method: "POST", path: "/v1/projects", handle: a.createProject, access: editor},
+		{method: "GET", path: "/v1/projects/{project}", handle: a.getProject, access: viewer},
+		{method: "PATCH", path: "/v1/projects/{project}", handle: a.updateProject, access: editor},
+		{method: "DELETE", path: "/v1/projects/{project}", handle: a.deleteProject, access: owner},
+
+		{method: "POST", path: "/v1/projects/{project}/images", handle: a.uploadImage, access: editor, stream: true},
+		{method: "GET", path: "/v1/jobs/{job}", handle: a.getJob, access: viewer},
+		{method: "GET", path: "/v1/images/{image}/content", handle: a.imageContent, access: viewer, stream: true},
+
+		{method: "POST", path: "/v1/projects/{project}/videos", handle: a.uploadVideo, access: editor, stream: true},
+		{method: "GET", path: "/v1/projects/{project}/videos", handle: a.listVideos, access: viewer},
+		{method: "GET", path: "/v1/videos/{video}", handle: a.getVideo, access: viewer},
+		{method: "DELETE", path: "/v1/videos/{video}", handle: a.deleteVideo, access: editor},
+		{method: "GET", path: "/v1/videos/{video}/content", handle: a.videoContent, access: viewer, stream: true},
+
+		{method: "GET", path: "/v1/openapi.json", handle: a.openAPI},
+	}
+}
+
+// New returns the service's public handler.
+func New(o Options) (http.Handler, error) {
+	if o.MaxImageBytes == 0 {
+		o.MaxImageBytes = MaxImageBytes
+	}
+	if o.MaxVideoBytes == 0 {
+		o.MaxVideoBytes = MaxVideoBytes
+	}
+	m, err := newMetrics(o.Metrics)
+	if err != nil {
+		return nil, fmt.Errorf("register the HTTP metrics: %w", err)
+	}
+	a := &api{Options: o, metrics: m}
+	mux := http.NewServeMux()
+	for _, r := range a.routes() {
+		mux.Handle(r.method+" "+r.path, a.serve(r))
+	}
+	o.Status.routes(mux, a.problem)
+	return a.outer(mux), nil
+}
+
+// NewStatus returns a handler that serves an instance's status alone, for
+// programs without an API.
+func NewStatus(o Options) (http.Handler, error) {
+	m, err := newMetrics(o.Metrics)
+	if err != nil {
+		return nil, fmt.Errorf("register the HTTP metrics: %w", err)
+	}
+	a := &api{Options: o, metrics: m}
+	mux := http.NewServeMux()
+	o.Status.routes(mux, a.problem)
+	return a.outer(mux), nil
+}
+
+// serve wraps a route's handler in what the route says of itself.
+func (a *api) serve(r route) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if !r.stream {
+			ctx, cancel := context.WithTimeout(req.Context(), requestTimeout)
+			defer cancel()
+			req = req.WithContext(ctx)
+			req.Body = http.MaxBytesReader(w, req.Body, MaxJSONBytes)
+		}
+		err := a.authorize(r, req)
+		if err == nil {
+			err = r.handle(w, req)
+		}
+		if err != nil {
+			a.problem(w, req, err)
+		}
+	})
+}
+
+func (a *api) authorize(r route, req *http.Request) error {
+	if r.access == public {
+		return nil
+	}
+	cookie, err := req.Cookie(accessCookie)
+	if err != nil {
+		return app.Errorf(app.CodeUnauthenticated, "log in first")
+	}
+	caller, err := a.Auth.Authenticate(req.Context(), cookie.Value)
+	if err != nil {
+		return err
+	}
+	scopeOf(req).caller = caller
+	if rank(caller.Role) < r.access {
+		return app.Errorf(app.CodeForbidden, "the role %s may not do this", caller.Role)
+	}
+	return nil
+}
+
+func rank(r app.Role) access {
+	switch r {
+	case app.RoleViewer:
+		return viewer
+	case app.RoleEditor:
+		return editor
+	case app.RoleOwner:
+		return owner
+	}
+	return public
+}
+
+// caller returns who sent an authenticated request.
+func caller(req *http.Request) app.Caller { return scopeOf(req).caller }

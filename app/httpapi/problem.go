@@ -1,0 +1,115 @@
+package httpapi
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net/http"
+
+	"github.com/loadbearing/loadbearing/app"
+)
+
+// Codes of problems that only HTTP knows.
+const (
+	codeMethodNotAllowed     app.Code = "method_not_allowed"
+	codePreconditionFailed   app.Code = "precondition_failed"
+	codePreconditionRequired app.Code = "precondition_required"
+	codeTimeout              app.Code = "timeout"
+)
+
+// Problem is the body of every error (RFC 9457). Its type is about:blank: the
+// status says what kind of problem it is, and code, which is stable, says
+// which one.
+type Problem struct {
+	Type      string           `json:"type"`
+	Title     string           `json:"title"`
+	Status    int              `json:"status"`
+	Detail    string           `json:"detail"`
+	Code      app.Code         `json:"code"`
+	RequestID string           `json:"request_id"`
+	Errors    []app.FieldError `json:"errors,omitempty"`
+}
+
+func statusOf(code app.Code) int {
+	switch code {
+	case app.CodeInvalid:
+		return http.StatusBadRequest
+	case app.CodeUnauthenticated:
+		return http.StatusUnauthorized
+	case app.CodeForbidden:
+		return http.StatusForbidden
+	case app.CodeNotFound:
+		return http.StatusNotFound
+	case app.CodeConflict:
+		return http.StatusConflict
+	case app.CodeTooLarge:
+		return http.StatusRequestEntityTooLarge
+	case app.CodeUnsupportedType:
+		return http.StatusUnsupportedMediaType
+	case app.CodeRange:
+		return http.StatusRequestedRangeNotSatisfiable
+	case app.CodeUnavailable:
+		return http.StatusServiceUnavailable
+	case codeMethodNotAllowed:
+		return http.StatusMethodNotAllowed
+	case codePreconditionFailed:
+		return http.StatusPreconditionFailed
+	case codePreconditionRequired:
+		return http.StatusPreconditionRequired
+	case codeTimeout:
+		return http.StatusRequestTimeout
+	}
+	return http.StatusInternalServerError
+}
+
+// problem answers a request with an error, or ends the connection when the
+// answer has begun already: a body cut short must not look whole.
+func (a *api) problem(w http.ResponseWriter, req *http.Request, err error) {
+	s := scopeOf(req)
+	if errors.Is(err, context.Canceled) && req.Context().Err() != nil {
+		a.Log.DebugContext(req.Context(), "the client went away", "request_id", s.id, "error", err)
+		panic(http.ErrAbortHandler)
+	}
+	p := Problem{Type: "about:blank", Code: app.CodeInternal, RequestID: s.id, Detail: "something went wrong on our side"}
+	if e, ok := errors.AsType[*app.Error](err); ok && e.Code != app.CodeInternal {
+		p.Code, p.Detail, p.Errors = e.Code, e.Message, e.Fields
+	} else if errors.Is(err, context.DeadlineExceeded) {
+		p.Code, p.Detail = app.CodeUnavailable, "it took too long; try again"
+	}
+	p.Status = statusOf(p.Code)
+	p.Title = http.StatusText(p.Status)
+	s.err = err
+	if p.Status >= http.StatusInternalServerError {
+		level := slog.LevelError
+		if p.Code == app.CodeUnavailable {
+			level = slog.LevelWarn
+		}
+		a.Log.Log(req.Context(), level, "request failed", "request_id", s.id, "method", req.Method, "path", req.URL.Path, "error", err)
+	}
+	if s.started {
+		panic(http.ErrAbortHandler)
+	}
+	h := w.Header()
+	for _, name := range []string{"Content-Length", "Content-Encoding", "Content-Disposition", "Etag", "Last-Modified", "Location"} {
+		h.Del(name)
+	}
+	h.Set("Content-Type", "application/problem+json")
+	h.Set("Cache-Control", noStore) // net/http's own errors drop it
+	switch p.Status {
+	case http.StatusUnauthorized:
+		// RFC 9110, 11.6.1, wants a challenge; Cookie is the scheme this API has.
+		h.Set("WWW-Authenticate", `Cookie realm="loadbearing", cookie-name="`+accessCookie+`"`)
+	case http.StatusServiceUnavailable:
+		h.Set("Retry-After", "1")
+	}
+	w.WriteHeader(p.Status)
+	_ = json.NewEncoder(w).Encode(p)
+}
+
+func invalid(field, message string) *app.Error {
+	return &app.Error{
+		Code: app.CodeInvalid, Message: field + " " + message,
+		Fields: []app.FieldError{{Field: field, Message: message}},
+	}
+}

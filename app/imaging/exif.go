@@ -1,0 +1,109 @@
+package imaging
+
+import (
+	"bytes"
+	"encoding/binary"
+)
+
+// JPEG markers (ITU-T T.81, table B.1).
+const (
+	markerSOI  = 0xd8
+	markerEOI  = 0xd9
+	markerSOS  = 0xda
+	markerSOF2 = 0xc2
+	markerAPP1 = 0xe1
+)
+
+// segments calls yield with the marker and the content of each segment in
+// front of a JPEG's first scan, until yield returns false or the data is not
+// as the format has it.
+func segments(data []byte, yield func(marker byte, content []byte) bool) {
+	if len(data) < 2 || data[0] != 0xff || data[1] != markerSOI {
+		return
+	}
+	data = data[2:]
+	for len(data) >= 4 && data[0] == 0xff {
+		marker := data[1]
+		if marker == 0xff { // a fill byte
+			data = data[1:]
+			continue
+		}
+		if marker == markerSOS || marker == markerEOI {
+			return
+		}
+		size := int(binary.BigEndian.Uint16(data[2:]))
+		if size < 2 || 2+size > len(data) {
+			return
+		}
+		if !yield(marker, data[4:2+size]) {
+			return
+		}
+		data = data[2+size:]
+	}
+}
+
+// progressive tells whether a JPEG is coded in progressive scans.
+func progressive(data []byte) bool {
+	found := false
+	segments(data, func(marker byte, _ []byte) bool {
+		found = marker == markerSOF2
+		return !found
+	})
+	return found
+}
+
+// orientation returns the EXIF Orientation of a JPEG, from 1 (as stored) to 8;
+// 1 when there is none or it makes no sense.
+func orientation(data []byte) int {
+	value := 1
+	segments(data, func(marker byte, content []byte) bool {
+		if tiff, ok := bytes.CutPrefix(content, []byte("Exif\x00\x00")); ok && marker == markerAPP1 {
+			value = tiffOrientation(tiff)
+			return false
+		}
+		return true
+	})
+	return value
+}
+
+// tiffOrientation looks for tag 0x0112 in the first image file directory of a
+// TIFF structure (TIFF 6.0, section 2; Exif 2.3, 4.6.4).
+func tiffOrientation(tiff []byte) int {
+	const (
+		tag       = 0x0112
+		short     = 3
+		entrySize = 12
+	)
+	if len(tiff) < 8 {
+		return 1
+	}
+	var order binary.ByteOrder
+	switch string(tiff[:4]) {
+	case "MM\x00\x2a":
+		order = binary.BigEndian
+	case "II\x2a\x00":
+		order = binary.LittleEndian
+	default:
+		return 1
+	}
+	start := uint64(order.Uint32(tiff[4:]))
+	if start+2 > uint64(len(tiff)) {
+		return 1
+	}
+	directory := tiff[start:]
+	count := int(order.Uint16(directory))
+	directory = directory[2:]
+	for range count {
+		if len(directory) < entrySize {
+			return 1
+		}
+		if order.Uint16(directory) == tag && order.Uint16(directory[2:]) == short {
+			if value := int(order.Uint16(directory[8:])); value >= 1 && value <= 8 {
+				return value
+			}
+			return 1
+		}
+		directory = directory[entrySize:]
+	}
+	return 1
+}

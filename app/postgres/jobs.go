@@ -1,0 +1,97 @@
+package postgres
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/loadbearing/loadbearing/app"
+)
+
+// Jobs implements app.Jobs.
+type Jobs struct{ db *DB }
+
+var _ app.Jobs = Jobs{}
+
+// Jobs returns the store of image jobs.
+func (db *DB) Jobs() Jobs { return Jobs{db} }
+
+const jobColumns = `id, tenant_id, project_id, image_id, status, reason, source_key, content_type, widths, renditions, created_at, updated_at`
+
+func scanJob(row pgx.Row, j *app.Job) error {
+	return row.Scan(&j.ID, &j.TenantID, &j.ProjectID, &j.ImageID, &j.Status, &j.Reason, &j.SourceKey,
+		&j.ContentType, &j.Widths, &j.Renditions, &j.CreatedAt, &j.UpdatedAt)
+}
+
+// Create implements app.Jobs.
+func (s Jobs) Create(ctx context.Context, j app.Job) error {
+	body, err := json.Marshal(app.ImageJob{JobID: j.ID, TenantID: j.TenantID})
+	if err != nil {
+		return fmt.Errorf("create a job: %w", err)
+	}
+	return s.db.batch(ctx, "create a job", j.TenantID, func(b *pgx.Batch) {
+		b.Queue(`insert into jobs (id, tenant_id, project_id, image_id, status, source_key, content_type, widths, created_at, updated_at)
+			values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
+			j.ID, j.TenantID, j.ProjectID, j.ImageID, app.JobQueued, j.SourceKey, j.ContentType, j.Widths, j.CreatedAt, j.UpdatedAt)
+		queueMessage(b, app.Message{
+			ID: j.ID, TenantID: j.TenantID, Destination: app.DestinationJobs, Aggregate: j.ID, Body: body,
+		})
+	})
+}
+
+// Get implements app.Jobs.
+func (s Jobs) Get(ctx context.Context, tenant, id uuid.UUID) (app.Job, error) {
+	return s.one(ctx, "read a job", tenant, "select "+jobColumns+" from jobs where tenant_id = $1 and id = $2", tenant, id)
+}
+
+// ByImage implements app.Jobs.
+func (s Jobs) ByImage(ctx context.Context, tenant, image uuid.UUID) (app.Job, error) {
+	return s.one(ctx, "read an image", tenant, "select "+jobColumns+" from jobs where tenant_id = $1 and image_id = $2", tenant, image)
+}
+
+// Start implements app.Jobs.
+func (s Jobs) Start(ctx context.Context, tenant, id uuid.UUID) (app.Job, error) {
+	return s.one(ctx, "start a job", tenant, `update jobs set
+			status     = case when status in ('done', 'failed') then status else 'running' end,
+			updated_at = case when status in ('done', 'failed') then updated_at else now() end
+		where tenant_id = $1 and id = $2 returning `+jobColumns, tenant, id)
+}
+
+func (s Jobs) one(ctx context.Context, what string, tenant uuid.UUID, sql string, args ...any) (app.Job, error) {
+	var j app.Job
+	err := s.db.batch(ctx, what, tenant, func(b *pgx.Batch) {
+		b.Queue(sql, args...).QueryRow(func(row pgx.Row) error { return scanJob(row, &j) })
+	})
+	return j, err
+}
+
+// Finish implements app.Jobs.
+func (s Jobs) Finish(ctx context.Context, tenant, id uuid.UUID, renditions []app.Rendition) error {
+	if renditions == nil {
+		renditions = []app.Rendition{}
+	}
+	return s.final(ctx, "finish a job", tenant, id, app.JobDone, "", renditions)
+}
+
+// Fail implements app.Jobs.
+func (s Jobs) Fail(ctx context.Context, tenant, id uuid.UUID, reason string) error {
+	return s.final(ctx, "fail a job", tenant, id, app.JobFailed, reason, []app.Rendition{})
+}
+
+// final settles a job once; a job that is settled already stays as it is.
+func (s Jobs) final(ctx context.Context, what string, tenant, id uuid.UUID, status app.JobStatus, reason string, renditions []app.Rendition) error {
+	return s.db.batch(ctx, what, tenant, func(b *pgx.Batch) {
+		b.Queue(`with settled as (
+				update jobs set status = $3, reason = $4, renditions = $5, updated_at = now()
+				where tenant_id = $1 and id = $2 and status not in ('done', 'failed')
+			)
+			select id from jobs where tenant_id = $1 and id = $2`, tenant, id, status, reason, renditions).
+			QueryRow(func(row pgx.Row) error {
+				var found uuid.UUID
+				return row.Scan(&found)
+			})
+	})
+}

@@ -1,0 +1,166 @@
+package postgres
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/pbkdf2"
+	"crypto/rand"
+	"crypto/sha256"
+	"database/sql"
+	"embed"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/pressly/goose/v3"
+	"github.com/pressly/goose/v3/lock"
+)
+
+//go:embed migrations/*.sql
+var migrations embed.FS
+
+// groupRole holds the grants on the tables; login roles are members of it.
+const groupRole = "loadbearing_app"
+
+// Role is a login role and its password.
+type Role struct {
+	Username string
+	Password string
+}
+
+// Migration is one applied migration.
+type Migration struct {
+	Version  int64
+	Name     string
+	Duration time.Duration
+}
+
+// Migrate brings the schema up to date as its owner and makes sure that role
+// can log in and read and write the tables, and nothing more. It may run at
+// the same time from several places: an advisory lock lets one go first. It
+// returns the migrations it applied.
+func Migrate(ctx context.Context, owner Config, role Role) ([]Migration, error) {
+	if role.Username == owner.Username {
+		return nil, fmt.Errorf("migrate: the application's role %q must not be the owner's: row-level security does not bind owners", role.Username)
+	}
+	if owner.StatementTimeout == 0 {
+		owner.StatementTimeout = -1 // an index over a large table takes what it takes
+	}
+	owner.ApplicationName = "loadbearing-migrate"
+	cc, err := pgx.ParseConfig("sslmode=disable")
+	if err != nil {
+		return nil, fmt.Errorf("migrate: %w", err)
+	}
+	if err := owner.connConfig(cc); err != nil {
+		return nil, fmt.Errorf("migrate: %w", err)
+	}
+	db := stdlib.OpenDB(*cc)
+	defer db.Close()
+
+	files, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		return nil, fmt.Errorf("migrate: %w", err)
+	}
+	// Asks once a second for up to five minutes.
+	locker, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(1, 300))
+	if err != nil {
+		return nil, fmt.Errorf("migrate: %w", err)
+	}
+	provider, err := goose.NewProvider(goose.DialectPostgres, db, files,
+		goose.WithSessionLocker(locker), goose.WithDisableGlobalRegistry(true))
+	if err != nil {
+		return nil, fmt.Errorf("migrate: %w", err)
+	}
+	results, err := provider.Up(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("migrate %s at %s: %w", owner.Database, owner.Address, err)
+	}
+	applied := make([]Migration, 0, len(results))
+	for _, r := range results {
+		applied = append(applied, Migration{r.Source.Version, r.Source.Path, r.Duration})
+	}
+	if err := ensureRole(ctx, db, role); err != nil {
+		return applied, fmt.Errorf("migrate: make role %q: %w", role.Username, err)
+	}
+	return applied, nil
+}
+
+// ensureRole creates or updates the login role. Roles belong to the whole
+// cluster and no lock spans its databases, so two migrations of different
+// databases may collide on the same row of the catalog; that is tried again.
+func ensureRole(ctx context.Context, db *sql.DB, role Role) error {
+	verifier, err := scramVerifier(role.Password)
+	if err != nil {
+		return err
+	}
+	for attempt := 1; ; attempt++ {
+		err := setRole(ctx, db, role.Username, verifier)
+		pg, ok := errors.AsType[*pgconn.PgError](err)
+		// XX000: "tuple concurrently updated"; 23505 and 42710: made meanwhile.
+		if !ok || attempt == 5 || (pg.Code != "XX000" && pg.Code != "23505" && pg.Code != "42710") {
+			return err
+		}
+	}
+}
+
+func setRole(ctx context.Context, db *sql.DB, name, verifier string) error {
+	tx, err := db.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback()
+	if _, err := tx.ExecContext(ctx, "select pg_advisory_xact_lock($1)", lock.DefaultLockID); err != nil {
+		return err
+	}
+	var super, bypass bool
+	err = tx.QueryRowContext(ctx, "select rolsuper, rolbypassrls from pg_roles where rolname = $1", name).Scan(&super, &bypass)
+	verb := "alter"
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		verb = "create"
+	case err != nil:
+		return err
+	case super || bypass:
+		return errors.New("it is a superuser or bypasses row-level security; name another role in the app secret")
+	}
+	quoted := pgx.Identifier{name}.Sanitize()
+	for _, statement := range []string{
+		fmt.Sprintf("%s role %s login password '%s'", verb, quoted, verifier),
+		fmt.Sprintf("grant %s to %s", groupRole, quoted),
+	} {
+		if _, err := tx.ExecContext(ctx, statement); err != nil {
+			return err
+		}
+	}
+	return tx.Commit()
+}
+
+// scramVerifier returns what PostgreSQL stores for a password under
+// SCRAM-SHA-256 (RFC 5803). Made here, the password itself never stands in a
+// statement, which log_statement = ddl would write to the server's log.
+func scramVerifier(password string) (string, error) {
+	if strings.ContainsFunc(password, func(r rune) bool { return r < ' ' || r > '~' }) {
+		return "", errors.New("its password must be printable ASCII: other characters would need SASLprep (RFC 4013)")
+	}
+	const iterations = 4096 // PostgreSQL's own default
+	salt := make([]byte, 16)
+	rand.Read(salt)
+	salted, err := pbkdf2.Key(sha256.New, password, salt, iterations, sha256.Size)
+	if err != nil {
+		return "", err
+	}
+	mac := func(text string) []byte {
+		h := hmac.New(sha256.New, salted)
+		h.Write([]byte(text))
+		return h.Sum(nil)
+	}
+	stored := sha256.Sum256(mac("Client Key"))
+	b64 := base64.StdEncoding.EncodeToString
+	return fmt.Sprintf("SCRAM-SHA-256$%d:%s$%s:%s", iterations, b64(salt), b64(stored[:]), b64(mac("Server Key"))), nil
+}

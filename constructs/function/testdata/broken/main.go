@@ -1,0 +1,6 @@
+// Command broken does not compile.
+package main
+
+var number int = "text"
+
+func main() {}

@@ -1,0 +1,128 @@
+package batch_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-lambda-go/events"
+
+	"github.com/loadbearing/loadbearing/app"
+	"github.com/loadbearing/loadbearing/lambdas/internal/batch"
+)
+
+type data struct {
+	Do string `json:"do"`
+}
+
+const eventType = "com.loadbearing.test.v1"
+
+// body returns an event; members override or, with null, empty its own.
+func body(do, members string) string {
+	event := map[string]any{
+		"specversion": "1.0", "id": "01890a5d-ac96-774b-bcce-b302099a8057", "source": "/test", "type": eventType,
+		"time": "2026-01-02T03:04:05Z", "data": map[string]any{"do": do}, "unknown": "ignored",
+	}
+	if members != "" {
+		if err := json.Unmarshal([]byte(members), &event); err != nil {
+			panic(err)
+		}
+	}
+	out, _ := json.Marshal(event)
+	return string(out)
+}
+
+func handler(handled *[]string) func(context.Context, events.SQSEvent) (events.SQSEventResponse, error) {
+	return batch.Handler(slog.New(slog.DiscardHandler), eventType, func(ctx context.Context, e app.Event[data]) error {
+		switch e.Data.Do {
+		case "fail":
+			return errors.New("not now")
+		case "panic":
+			panic("index out of range")
+		case "wait":
+			<-ctx.Done()
+			return ctx.Err()
+		}
+		*handled = append(*handled, e.Data.Do)
+		return nil
+	})
+}
+
+func TestHandlerReportsMessageByMessage(t *testing.T) {
+	t.Parallel()
+	bodies := []string{
+		body("one", ""),
+		body("fail", ""),
+		body("two", ""),
+		body("panic", ""),
+		"this is no event",
+		body("ignored", `{"type": "com.loadbearing.test.v2", "data": [1, 2]}`),
+		body("ignored", `{"type": null}`),
+		body("ignored", `{"id": null}`),
+		body("ignored", `{"specversion": "0.3"}`),
+		body("ignored", `{"data": [1, 2]}`),
+		body("three", ""),
+	}
+	var in events.SQSEvent
+	for i, b := range bodies {
+		in.Records = append(in.Records, events.SQSMessage{MessageId: fmt.Sprint(i), Body: b})
+	}
+	var handled []string
+	answer, err := handler(&handled)(t.Context(), in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var failed []string
+	for _, f := range answer.BatchItemFailures {
+		failed = append(failed, f.ItemIdentifier)
+	}
+	if want := []string{"1", "3", "4", "6", "7", "8", "9"}; !slices.Equal(failed, want) {
+		t.Errorf("reported %v as failed, want %v", failed, want)
+	}
+	if want := []string{"one", "two", "three"}; !slices.Equal(handled, want) {
+		t.Errorf("handled %v, want %v", handled, want)
+	}
+}
+
+func TestHandlerAnswersAnEmptyList(t *testing.T) {
+	t.Parallel()
+	var handled []string
+	for _, in := range []events.SQSEvent{{}, {Records: []events.SQSMessage{{MessageId: "m", Body: body("one", "")}}}} {
+		answer, err := handler(&handled)(t.Context(), in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, err := json.Marshal(answer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if string(out) != `{"batchItemFailures":[]}` {
+			t.Errorf("answered %s", out)
+		}
+	}
+}
+
+func TestHandlerAnswersInTime(t *testing.T) {
+	t.Parallel()
+	deadline := time.Now().Add(1100 * time.Millisecond)
+	ctx, cancel := context.WithDeadline(t.Context(), deadline)
+	defer cancel()
+	var handled []string
+	answer, err := handler(&handled)(ctx, events.SQSEvent{Records: []events.SQSMessage{
+		{MessageId: "done", Body: body("one", "")}, {MessageId: "slow", Body: body("wait", "")}, {MessageId: "after", Body: body("two", "")},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !time.Now().Before(deadline) {
+		t.Error("the answer came after the function's time")
+	}
+	if len(handled) != 1 || len(answer.BatchItemFailures) != 2 {
+		t.Errorf("handled %v, reported %v; want the first done and the others reported", handled, answer.BatchItemFailures)
+	}
+}

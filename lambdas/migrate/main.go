@@ -1,0 +1,42 @@
+// Command migrate is the Lambda function that brings the database's schema up
+// to date. It is invoked synchronously, before the release of a version that
+// needs the new schema, with any payload.
+package main
+
+import (
+	"context"
+	"log/slog"
+	"os"
+
+	"github.com/aws/aws-lambda-go/lambda"
+	"github.com/aws/aws-sdk-go-v2/config"
+
+	"github.com/loadbearing/loadbearing/app/postgres"
+	"github.com/loadbearing/loadbearing/app/settings"
+	"github.com/loadbearing/loadbearing/internal/contract"
+)
+
+func main() {
+	log := slog.New(slog.NewJSONHandler(os.Stderr, nil))
+	if err := run(context.Background(), log); err != nil {
+		log.Error("the function cannot start", "error", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, log *slog.Logger) error {
+	cfg, err := config.LoadDefaultConfig(ctx)
+	if err != nil {
+		return err
+	}
+	s, err := settings.Load(ctx, settings.FromAWS(cfg, os.LookupEnv),
+		contract.DatabasePrimary, contract.DatabaseName, contract.DatabaseAdminSecret, contract.DatabaseAppSecret)
+	if err != nil {
+		return err
+	}
+	owner := postgres.FromSettings(s.Database, s.Database.Admin)
+	owner.StatementTimeout = -1 // the application's limit is not a migration's; the function's own ends it
+	role := postgres.Role{Username: s.Database.App.Username, Password: s.Database.App.Password.Reveal()}
+	lambda.Start(migrate(log, owner, role))
+	return nil
+}

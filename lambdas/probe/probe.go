@@ -1,0 +1,57 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/loadbearing/loadbearing/app"
+	"github.com/loadbearing/loadbearing/app/container"
+)
+
+type prober struct {
+	videos  app.Videos
+	objects app.Objects
+	log     *slog.Logger
+}
+
+// probe stores what the video of an event contains, or why that cannot be
+// told. The first report of a video stands, so an event delivered twice
+// changes nothing.
+func (p *prober) probe(ctx context.Context, event app.Event[app.VideoUploaded]) error {
+	video := event.Data
+	if err := video.Validate(); err != nil {
+		return err
+	}
+	finding, reason, err := p.read(ctx, video)
+	if err != nil {
+		return err
+	}
+	err = p.videos.Probed(ctx, video.TenantID, video.VideoID, finding, reason)
+	if app.CodeOf(err) == app.CodeNotFound {
+		p.log.InfoContext(ctx, "the video was deleted meanwhile", "video", video.VideoID)
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("report video %s: %w", video.VideoID, err)
+	}
+	return nil
+}
+
+// read returns a finding or the reason why there is none. An error means that
+// neither is known yet.
+func (p *prober) read(ctx context.Context, video app.VideoUploaded) (*app.Probe, string, error) {
+	object := container.NewReader(ctx, p.objects, video.Key, video.Bytes)
+	finding, err := container.Probe(object, video.Bytes)
+	if err == nil {
+		return &finding, "", nil
+	}
+	switch refused, _ := errors.AsType[*app.Error](err); app.CodeOf(err) {
+	case app.CodeInvalid:
+		return nil, refused.Message, nil
+	case app.CodeNotFound:
+		return nil, "the uploaded file is no longer stored", nil
+	}
+	return nil, "", fmt.Errorf("read video %s: %w", video.VideoID, err)
+}

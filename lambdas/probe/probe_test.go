@@ -1,0 +1,129 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/loadbearing/loadbearing/app"
+	"github.com/loadbearing/loadbearing/app/mediatest"
+	"github.com/loadbearing/loadbearing/app/postgres/dbtest"
+)
+
+func TestMain(m *testing.M) { dbtest.Main(m) }
+
+// bucket is an object store in memory.
+type bucket map[string][]byte
+
+func (b bucket) Put(context.Context, string, string, io.Reader) (int64, error) { panic("not used") }
+func (b bucket) Delete(context.Context, string) error                          { panic("not used") }
+
+func (b bucket) Get(_ context.Context, key, rng string) (app.Object, error) {
+	data, ok := b[key]
+	if !ok {
+		return app.Object{}, app.Errorf(app.CodeNotFound, "there is no such object")
+	}
+	if data == nil {
+		return app.Object{}, app.Errorf(app.CodeUnavailable, "the object store does not answer")
+	}
+	var from, to int
+	if _, err := fmt.Sscanf(rng, "bytes=%d-%d", &from, &to); err != nil {
+		return app.Object{}, err
+	}
+	return app.Object{ReadCloser: io.NopCloser(bytes.NewReader(data[from : to+1]))}, nil
+}
+
+// upload stores a video and returns it with the event of its upload.
+func upload(t *testing.T, db dbtest.Database, bytes int) (app.Video, app.Event[app.VideoUploaded]) {
+	t.Helper()
+	o := db.Register(t)
+	now := time.Now().UTC().Truncate(time.Microsecond)
+	v := app.Video{
+		ID: dbtest.NewID(t), TenantID: o.Tenant.ID, ProjectID: o.Project.ID, Filename: "clip.mp4", ContentType: "video/mp4",
+		Bytes: int64(bytes), Status: app.VideoProcessing, CreatedAt: now, UpdatedAt: now,
+	}
+	v.Key = app.VideoKey(v.TenantID, v.ID)
+	require.NoError(t, db.Videos().Create(t.Context(), v))
+	return v, app.Event[app.VideoUploaded]{ID: dbtest.NewID(t), Type: app.EventVideoUploaded, Time: now, Data: app.VideoUploaded{
+		TenantID: v.TenantID, ProjectID: v.ProjectID, VideoID: v.ID, Key: v.Key, Bytes: v.Bytes, ContentType: v.ContentType, Filename: v.Filename,
+	}}
+}
+
+func TestProbe(t *testing.T) {
+	t.Parallel()
+	db := dbtest.New(t)
+	movie := mediatest.Movie{Duration: 4 * time.Second}.MP4()
+	for name, tc := range map[string]struct {
+		file   []byte
+		gone   bool // from the bucket
+		reason string
+	}{
+		"movie":     {file: movie},
+		"text":      {file: bytes.Repeat([]byte("text "), 100), reason: "does not begin as an MP4"},
+		"truncated": {file: mediatest.Truncated(movie), reason: "truncated"},
+		"nothing":   {file: []byte{}, reason: "empty"},
+		"gone":      {file: movie, gone: true, reason: "no longer stored"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			v, event := upload(t, db, len(tc.file))
+			objects := bucket{v.Key: tc.file}
+			if tc.gone {
+				delete(objects, v.Key)
+			}
+			p := &prober{videos: db.Videos(), objects: objects, log: slog.New(slog.DiscardHandler)}
+			require.NoError(t, p.probe(t.Context(), event))
+			first, err := db.Videos().Get(t.Context(), v.TenantID, v.ID)
+			require.NoError(t, err)
+			if tc.reason == "" {
+				require.NotNil(t, first.Probe)
+				require.InDelta(t, 4, first.Probe.Seconds, 0.001)
+				require.Equal(t, 320, first.Probe.Width)
+				require.Equal(t, mediatest.VideoCodec, first.Probe.Tracks[0].Codec)
+				require.Equal(t, app.VideoProcessing, first.Status, "it is not metered yet")
+			} else {
+				require.Equal(t, app.VideoFailed, first.Status)
+				require.Contains(t, first.Reason, tc.reason)
+			}
+
+			require.NoError(t, p.probe(t.Context(), event), "the same event again")
+			again, err := db.Videos().Get(t.Context(), v.TenantID, v.ID)
+			require.NoError(t, err)
+			require.Equal(t, first, again)
+		})
+	}
+}
+
+func TestProbeLeavesWhatItCannotTellYet(t *testing.T) {
+	t.Parallel()
+	db := dbtest.New(t)
+	v, event := upload(t, db, 1000)
+	p := &prober{videos: db.Videos(), objects: bucket{v.Key: nil}, log: slog.New(slog.DiscardHandler)}
+	require.Equal(t, app.CodeUnavailable, app.CodeOf(p.probe(t.Context(), event)))
+	got, err := db.Videos().Get(t.Context(), v.TenantID, v.ID)
+	require.NoError(t, err)
+	require.Equal(t, app.VideoProcessing, got.Status)
+}
+
+func TestProbeOfADeletedVideoIsDone(t *testing.T) {
+	t.Parallel()
+	db := dbtest.New(t)
+	v, event := upload(t, db, 1000)
+	_, err := db.Videos().Delete(t.Context(), v.TenantID, v.ID)
+	require.NoError(t, err)
+	p := &prober{videos: db.Videos(), objects: bucket{}, log: slog.New(slog.DiscardHandler)}
+	require.NoError(t, p.probe(t.Context(), event))
+}
+
+func TestProbeRefusesIncompleteData(t *testing.T) {
+	t.Parallel()
+	p := &prober{}
+	require.Error(t, p.probe(t.Context(), app.Event[app.VideoUploaded]{ID: uuid.New()}))
+}

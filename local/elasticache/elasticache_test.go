@@ -1,0 +1,122 @@
+package elasticache_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awselasticache "github.com/aws/aws-sdk-go-v2/service/elasticache"
+	"github.com/aws/aws-sdk-go-v2/service/elasticache/types"
+	client "github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+
+	"github.com/loadbearing/loadbearing/local/certificates"
+	"github.com/loadbearing/loadbearing/local/elasticache"
+	"github.com/loadbearing/loadbearing/local/process"
+)
+
+// account is what is deployed, in memory.
+type account struct {
+	groups []types.ReplicationGroup
+}
+
+func (a *account) DescribeReplicationGroups(context.Context, *awselasticache.DescribeReplicationGroupsInput, ...func(*awselasticache.Options)) (*awselasticache.DescribeReplicationGroupsOutput, error) {
+	return &awselasticache.DescribeReplicationGroupsOutput{ReplicationGroups: a.groups}, nil
+}
+
+func (a *account) deploy(t *testing.T, id string) int {
+	t.Helper()
+	ports, err := process.FreePorts(1)
+	require.NoError(t, err)
+	a.groups = append(a.groups, types.ReplicationGroup{
+		ReplicationGroupId: &id, TransitEncryptionEnabled: new(true),
+		NodeGroups: []types.NodeGroup{{PrimaryEndpoint: &types.Endpoint{Address: aws.String("127.0.0.1"), Port: new(int32(ports[0]))}}},
+	})
+	return ports[0]
+}
+
+func setup(t *testing.T) (*elasticache.Manager, *account, func(url string) error) {
+	t.Helper()
+	dir := t.TempDir()
+	ca, err := certificates.Open(filepath.Join(dir, "certificates"))
+	require.NoError(t, err)
+	a := &account{}
+	m := elasticache.New(elasticache.Options{
+		API: a, Runner: &process.Runner{Dir: dir}, CA: ca, Log: slog.New(slog.DiscardHandler),
+	})
+	t.Cleanup(func() { m.Stop(context.Background()) })
+	config, err := ca.ClientTLS()
+	require.NoError(t, err)
+	ping := func(url string) error {
+		o, err := client.ParseURL(url)
+		require.NoError(t, err)
+		o.TLSConfig, o.MaxRetries, o.DialerRetries = config, -1, 1
+		c := client.NewClient(o)
+		defer c.Close()
+		return c.Ping(t.Context()).Err()
+	}
+	return m, a, ping
+}
+
+func TestReconcile(t *testing.T) {
+	t.Parallel()
+	m, a, ping := setup(t)
+	port := a.deploy(t, "one")
+	a.deploy(t, "two")
+	require.NoError(t, m.Reconcile(t.Context()))
+	caches := m.Caches()
+	require.Len(t, caches, 2)
+	require.Equal(t, fmt.Sprintf("rediss://127.0.0.1:%d", port), caches[0].URL)
+	for _, c := range caches {
+		require.NoError(t, ping(c.URL))
+		require.NotZero(t, c.PID)
+		require.NotEmpty(t, c.Kind)
+	}
+
+	require.NoError(t, m.Reconcile(t.Context()))
+	require.Equal(t, caches, m.Caches(), "again changes nothing")
+
+	a.groups = slices.DeleteFunc(a.groups, func(g types.ReplicationGroup) bool { return *g.ReplicationGroupId == "one" })
+	require.NoError(t, m.Reconcile(t.Context()))
+	require.Equal(t, caches[1:], m.Caches())
+	require.Error(t, ping(caches[0].URL))
+	require.Empty(t, m.Problems())
+
+	m.Stop(context.Background())
+	require.Error(t, ping(caches[1].URL))
+}
+
+func TestAnEndpointThatAnswersIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	m, a, _ := setup(t)
+	l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", a.deploy(t, "one")))
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = l.Close() })
+	require.NoError(t, m.Reconcile(t.Context()))
+	require.Empty(t, m.Caches()[0].Kind)
+	require.Zero(t, m.Caches()[0].PID)
+}
+
+func TestWhatCannotBeRunIsSaid(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		change func(*types.ReplicationGroup)
+		want   string
+	}{
+		"plain text":   {func(g *types.ReplicationGroup) { g.TransitEncryptionEnabled = nil }, "TLS only"},
+		"cluster mode": {func(g *types.ReplicationGroup) { g.NodeGroups = append(g.NodeGroups, g.NodeGroups[0]) }, "without cluster mode"},
+		"elsewhere": {func(g *types.ReplicationGroup) {
+			g.NodeGroups[0].PrimaryEndpoint.Address = aws.String("a.cache.amazonaws.com")
+		}, "no address of this machine"},
+	} {
+		m, a, _ := setup(t)
+		a.deploy(t, "one")
+		test.change(&a.groups[0])
+		require.ErrorContains(t, m.Reconcile(t.Context()), test.want, name)
+	}
+}

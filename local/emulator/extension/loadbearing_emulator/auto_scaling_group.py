@@ -1,0 +1,182 @@
+"""Auto Scaling groups as the local runtime reads them.
+
+Upstream forgets a group's target groups, lets every stack update reset the
+desired capacity that a scaling policy or an operator has set, and invents
+InService instances that nothing runs. Here a group keeps what the template
+says, and its instances are those the local runtime starts, which it finds in
+the target groups, so the group itself lists none.
+"""
+
+from xml.sax.saxutils import escape
+
+from ministack.services import autoscaling
+from ministack.services.cloudformation import provisioners
+
+from .piece import Piece
+from .resource import resource_type
+
+_TYPE = "AWS::AutoScaling::AutoScalingGroup"
+
+
+def _list_xml(tag: str, values: list) -> str:
+    return f"<{tag}>" + "".join(f"<member>{v}</member>" for v in values) + f"</{tag}>"
+
+
+def _extra_fields(props: dict) -> dict:
+    """The members of a group that upstream neither stores nor answers."""
+    fields = {"TargetGroupARNs": list(props.get("TargetGroupARNs") or [])}
+    for name in ("MaxInstanceLifetime", "DefaultInstanceWarmup"):
+        fields[name] = int(props[name]) if props.get(name) not in (None, "") else None
+    fields["CapacityRebalance"] = provisioners._cfn_bool(props.get("CapacityRebalance", False))
+    fields["EnabledMetrics"] = [
+        (metric, collection.get("Granularity", "1Minute"))
+        for collection in props.get("MetricsCollection") or []
+        for metric in collection.get("Metrics") or []
+    ]
+    return fields
+
+
+def _extra_xml(group: dict) -> str:
+    xml = _list_xml("TargetGroupARNs", [escape(a) for a in group.get("TargetGroupARNs") or []])
+    for name in ("MaxInstanceLifetime", "DefaultInstanceWarmup"):
+        if group.get(name) is not None:
+            xml += f"<{name}>{group[name]}</{name}>"
+    xml += f"<CapacityRebalance>{str(group.get('CapacityRebalance', False)).lower()}</CapacityRebalance>"
+    xml += _list_xml("EnabledMetrics", [
+        f"<Metric>{metric}</Metric><Granularity>{granularity}</Granularity>"
+        for metric, granularity in group.get("EnabledMetrics") or []
+    ])
+    warm_pool = group.get("WarmPoolConfiguration")
+    if warm_pool:
+        xml += f"<WarmPoolConfiguration>{_warm_pool_xml(warm_pool)}</WarmPoolConfiguration>"
+    return xml
+
+
+def _mend_members() -> None:
+    fields_upstream = provisioners._asg_fields
+    describe_upstream = autoscaling._ACTION_MAP["DescribeAutoScalingGroups"]
+    create_upstream = autoscaling._ACTION_MAP["CreateAutoScalingGroup"]
+
+    def fields(props):
+        return {**fields_upstream(props), **_extra_fields(props)}
+
+    def create(params):
+        response = create_upstream(params)
+        if response[0] < 400:
+            group = autoscaling._asgs[autoscaling._p(params, "AutoScalingGroupName")]
+            group["TargetGroupARNs"] = autoscaling._parse_member_list(params, "TargetGroupARNs")
+        return response
+
+    def describe(params):
+        status, headers, body = describe_upstream(params)
+        text = body.decode("utf-8")
+        for group in autoscaling._asgs.values():
+            arn = f"<AutoScalingGroupARN>{group['AutoScalingGroupARN']}</AutoScalingGroupARN>"
+            text = text.replace(arn, arn + _extra_xml(group))
+        return status, headers, text.encode("utf-8")
+
+    provisioners._asg_fields = fields
+    autoscaling._ACTION_MAP["CreateAutoScalingGroup"] = create
+    autoscaling._ACTION_MAP["DescribeAutoScalingGroups"] = describe
+
+
+def _forgets_target_groups() -> bool:
+    return "TargetGroupARNs" not in provisioners._asg_fields({"TargetGroupARNs": ["arn"]})
+
+
+def _mend_capacity() -> None:
+    handlers = provisioners._RESOURCE_HANDLERS[_TYPE]
+    upstream = handlers["update"]
+
+    def update(physical_id, old_props, new_props, stack_name, logical_id=None):
+        before = (autoscaling._asgs.get(physical_id) or {}).get("DesiredCapacity")
+        group_id, attributes = upstream(physical_id, old_props, new_props, stack_name, logical_id)
+        group = autoscaling._asgs[group_id]
+        if group_id == physical_id and before is not None and new_props.get("DesiredCapacity") in (None, ""):
+            group["DesiredCapacity"] = min(max(before, group["MinSize"]), group["MaxSize"])
+        return group_id, attributes
+
+    handlers["update"] = update
+
+
+def _resets_capacity() -> bool:
+    handlers = provisioners._RESOURCE_HANDLERS[_TYPE]
+    old = {"AutoScalingGroupName": "probe", "MinSize": "1", "MaxSize": "3"}
+    name, _ = handlers["create"]("Probe", old, "probe")
+    try:
+        autoscaling._asgs[name]["DesiredCapacity"] = 2
+        handlers["update"](name, old, {**old, "MaxSize": "4"}, "probe", "Probe")
+        return autoscaling._asgs[name]["DesiredCapacity"] != 2
+    finally:
+        handlers["delete"](name, old)
+
+
+def _mend_instances() -> None:
+    autoscaling._reconcile_instances = lambda group: None
+
+
+def _invents_instances() -> bool:
+    group = {
+        "DesiredCapacity": 1, "Instances": [], "AvailabilityZones": ["us-east-1a"],
+        "NewInstancesProtectedFromScaleIn": False,
+    }
+    autoscaling._reconcile_instances(group)
+    return bool(group["Instances"])
+
+
+def _warm_pool_xml(pool: dict) -> str:
+    xml = f"<MinSize>{int(pool.get('MinSize') or 0)}</MinSize><PoolState>{pool.get('PoolState', 'Stopped')}</PoolState>"
+    if pool.get("MaxGroupPreparedCapacity") not in (None, ""):
+        xml += f"<MaxGroupPreparedCapacity>{int(pool['MaxGroupPreparedCapacity'])}</MaxGroupPreparedCapacity>"
+    reuse = pool.get("InstanceReusePolicy")
+    if reuse:
+        on_scale_in = str(reuse.get("ReuseOnScaleIn", False)).lower()
+        xml += f"<InstanceReusePolicy><ReuseOnScaleIn>{on_scale_in}</ReuseOnScaleIn></InstanceReusePolicy>"
+    return xml
+
+
+def _warm_pool_put(_logical_id, props, _stack_name):
+    name = props.get("AutoScalingGroupName", "")
+    group = autoscaling._asgs.get(name)
+    if group is None:
+        raise ValueError(f"AWS::AutoScaling::WarmPool: there is no Auto Scaling group {name}")
+    group["WarmPoolConfiguration"] = {k: v for k, v in props.items() if k != "AutoScalingGroupName"}
+    return name, {}
+
+
+def _warm_pool_update(physical_id, _old_props, new_props, stack_name):
+    return _warm_pool_put(physical_id, new_props, stack_name)
+
+
+def _warm_pool_delete(physical_id, _props):
+    (autoscaling._asgs.get(physical_id) or {}).pop("WarmPoolConfiguration", None)
+
+
+def _mend_warm_pool_api() -> None:
+    def describe(params):
+        group = autoscaling._asgs.get(autoscaling._p(params, "AutoScalingGroupName"))
+        if group is None:
+            return autoscaling._error("ValidationError", "AutoScalingGroup name not found")
+        pool = group.get("WarmPoolConfiguration")
+        configuration = f"<WarmPoolConfiguration>{_warm_pool_xml(pool)}</WarmPoolConfiguration>" if pool else ""
+        return autoscaling._xml(
+            200, "DescribeWarmPoolResponse",
+            f"<DescribeWarmPoolResult>{configuration}<Instances/></DescribeWarmPoolResult>",
+        )
+
+    autoscaling._ACTION_MAP["DescribeWarmPool"] = describe
+
+
+PIECES = (
+    Piece("Auto Scaling groups forget their target groups", _forgets_target_groups, _mend_members),
+    Piece("a stack update resets an Auto Scaling group's desired capacity", _resets_capacity, _mend_capacity),
+    Piece("Auto Scaling invents instances that nothing runs", _invents_instances, _mend_instances),
+    resource_type(
+        "AWS::AutoScaling::WarmPool", _warm_pool_put, _warm_pool_delete, _warm_pool_update,
+        replaces=("AutoScalingGroupName",),
+    ),
+    Piece(
+        "the Auto Scaling API has no DescribeWarmPool",
+        lambda: "DescribeWarmPool" not in autoscaling._ACTION_MAP, _mend_warm_pool_api,
+    ),
+)

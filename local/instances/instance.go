@@ -1,0 +1,293 @@
+package instances
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/autoscaling/types"
+	elb "github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2"
+	elbtypes "github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2/types"
+
+	"github.com/loadbearing/loadbearing/internal/contract"
+	"github.com/loadbearing/loadbearing/local/process"
+)
+
+// instance is an Instance and what its goroutine needs. The fields up to done
+// are guarded by Manager.mu.
+type instance struct {
+	Instance
+	port         int
+	targetGroups []string // where it is registered
+	served       time.Time
+	ended        time.Time
+	leaving      string // why it was asked to go
+
+	group    *group
+	template *types.LaunchTemplateSpecification
+	stop     context.CancelFunc // of booted
+	booted   context.Context    // done when the instance is asked to go
+}
+
+// terminate asks an instance to go. Manager.mu is held.
+func (i *instance) terminate(reason string) {
+	if i.leaving == "" {
+		i.leaving = reason
+		i.stop()
+	}
+}
+
+// start launches one more instance of a group. m.mu is held.
+func (m *Manager) start(g *group, now time.Time) {
+	i := &instance{
+		Instance: Instance{ID: newID(), Group: g.name, State: Pending, Launched: now},
+		group:    g, template: g.template,
+	}
+	i.booted, i.stop = context.WithCancel(context.Background())
+	g.instances = append(g.instances, i)
+	m.wg.Go(func() { m.live(i) })
+}
+
+// newID is an instance id in the long form of EC2.
+func newID() string {
+	var b [9]byte
+	_, _ = rand.Read(b[:]) // never fails: crypto/rand ends the program instead
+	return "i-" + hex.EncodeToString(b[:])[:17]
+}
+
+// live is an instance's whole life.
+func (m *Manager) live(i *instance) {
+	defer i.stop()
+	p, err := m.boot(i)
+	if err == nil {
+		select {
+		case <-p.Done():
+			err = fmt.Errorf("%w: %w; the end of %s:\n%s", errEnded, cmp.Or(p.Err(), errors.New("exit status 0")), p.Log, p.Tail(20))
+		case <-i.booted.Done():
+		}
+	}
+	m.end(i, p, err)
+}
+
+// boot runs the artifact, waits until it is ready and registers it.
+func (m *Manager) boot(i *instance) (*process.Process, error) {
+	ctx, cancel := context.WithTimeout(i.booted, m.o.BootTimeout)
+	defer cancel()
+	l, err := m.resolve(ctx, i.template)
+	if err != nil {
+		return nil, err
+	}
+	ports, err := process.FreePorts(2)
+	if err != nil {
+		return nil, err
+	}
+	httpAddr, metricsAddr := loopback(ports[0]), loopback(ports[1])
+	tmp := filepath.Join(m.o.RunDir, "tmp", i.ID)
+	if err := os.MkdirAll(tmp, 0o755); err != nil {
+		return nil, err
+	}
+	env := maps.Clone(l.environment)
+	// What the launch template knows of the machine holds on EC2 only.
+	maps.Copy(env, map[string]string{
+		contract.EnvHTTPAddr:        httpAddr,
+		contract.EnvMetricsAddr:     metricsAddr,
+		contract.EnvInstanceID:      i.ID,
+		"AWS_EC2_METADATA_DISABLED": "true",
+		"PATH":                      "/usr/bin:/bin",
+		"TMPDIR":                    tmp,
+	})
+	maps.Copy(env, m.o.Env)
+	var environ []string
+	for _, name := range slices.Sorted(maps.Keys(env)) {
+		environ = append(environ, name+"="+env[name])
+	}
+	fleet, color := env[contract.EnvFleet], env[contract.EnvColor]
+	p, err := m.o.Runner.Start(process.Spec{
+		Name: fleet + "-" + color + "-" + i.ID, Path: l.path, Args: []string{env[contract.EnvCommand]},
+		Env: environ, Dir: tmp, Grace: m.o.StopTimeout,
+	})
+	if err != nil {
+		return nil, err
+	}
+	m.update(i, func() {
+		i.PID, i.Fleet, i.Color = p.PID, fleet, color
+		i.port, i.URL, i.MetricsURL = ports[0], "http://"+httpAddr, "http://"+metricsAddr
+		i.TemplateVersion, i.SHA256 = l.templateVersion, l.artifact.SHA256
+	})
+	version, err := m.awaitReady(ctx, p, "http://"+httpAddr)
+	if err != nil {
+		return p, err
+	}
+	for _, arn := range m.targetGroups(i) {
+		if _, err := m.o.API.Targets.RegisterTargets(ctx, &elb.RegisterTargetsInput{
+			TargetGroupArn: &arn, Targets: []elbtypes.TargetDescription{i.target()},
+		}); err != nil {
+			return p, fmt.Errorf("register with target group %s: %w", arn, err)
+		}
+		m.update(i, func() { i.targetGroups = append(i.targetGroups, arn) })
+	}
+	m.update(i, func() {
+		i.Version, i.State, i.served = version, InService, time.Now()
+		i.group.problem = ""
+	})
+	m.o.Log.Info("instance in service", "instance", i.ID, "group", i.Group, "version", version,
+		"url", "http://"+httpAddr, "after", time.Since(i.Launched).Round(time.Millisecond))
+	return p, nil
+}
+
+func loopback(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
+
+func (m *Manager) update(i *instance, change func()) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	change()
+	m.touch()
+}
+
+// targetGroups are those of the instance's group.
+func (m *Manager) targetGroups(i *instance) []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(i.group.targetGroups)
+}
+
+func (i *instance) target() elbtypes.TargetDescription {
+	return elbtypes.TargetDescription{Id: &i.ID, Port: new(int32(i.port))}
+}
+
+// readyPoll is how often a booting instance is asked; it is ready in tenths of a second.
+const readyPoll = 20 * time.Millisecond
+
+// awaitReady asks until the instance is ready, and returns its version.
+func (m *Manager) awaitReady(ctx context.Context, p *process.Process, url string) (version string, err error) {
+	var last error
+	for {
+		select {
+		case <-p.Done():
+			return "", fmt.Errorf("%w before it was ready: %w; the end of %s:\n%s", errEnded, cmp.Or(p.Err(), errors.New("exit status 0")), p.Log, p.Tail(20))
+		case <-ctx.Done():
+			return "", fmt.Errorf("not ready after %v: %w; the end of %s:\n%s", m.o.BootTimeout, cmp.Or(last, ctx.Err()), p.Log, p.Tail(20))
+		case <-time.After(readyPoll):
+		}
+		if _, last = m.get(ctx, url+contract.PathReady); last == nil {
+			break
+		}
+	}
+	body, err := m.get(ctx, url+contract.PathVersion)
+	if err != nil {
+		return "", fmt.Errorf("ask the instance for its version: %w", err)
+	}
+	var answer struct {
+		Version string `json:"version"`
+	}
+	if err := json.Unmarshal(body, &answer); err != nil {
+		return "", fmt.Errorf("ask the instance for its version: %s answers %q", contract.PathVersion, body)
+	}
+	return answer.Version, nil
+}
+
+func (m *Manager) get(ctx context.Context, url string) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return nil, err
+	}
+	res, err := m.client.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(res.Body, 64<<10))
+	if err != nil {
+		return nil, err
+	}
+	if res.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("GET %s: %s", url, res.Status)
+	}
+	return body, nil
+}
+
+// end takes an instance out of service and stops it. err is why it must; when
+// the instance was asked to go, it is nil or what that broke.
+func (m *Manager) end(i *instance, p *process.Process, err error) {
+	m.mu.Lock()
+	asked := i.leaving
+	registered := slices.Clone(i.targetGroups)
+	i.State, i.Reason = Draining, asked
+	if asked == "" {
+		i.Reason, _, _ = strings.Cut(err.Error(), "; the end of ") // the log is said once, not kept
+		i.leaving = i.Reason
+		m.failed(i, err) // before anyone sees the gap it leaves: the next launch may have to wait
+	} else {
+		m.o.Log.Info("instance leaves", "instance", i.ID, "group", i.Group, "reason", asked)
+	}
+	m.touch()
+	m.mu.Unlock()
+
+	m.drain(i, registered, p != nil && p.Running())
+	if p != nil && p.Running() && !p.Stop(context.Background()) {
+		m.o.Log.Warn("instance killed: it did not end after SIGTERM", "instance", i.ID, "group", i.Group, "after", m.o.StopTimeout)
+	}
+	_ = os.RemoveAll(filepath.Join(m.o.RunDir, "tmp", i.ID))
+	m.update(i, func() { i.State, i.ended = Terminated, time.Now() })
+}
+
+// failed says why an instance failed and spaces the next. m.mu is held.
+func (m *Manager) failed(i *instance, err error) {
+	g := i.group
+	if errors.Is(err, errForeign) {
+		g.foreign = true
+		m.o.Log.Info("Auto Scaling group left alone", "group", g.name, "why", err)
+		return
+	}
+	now := time.Now()
+	var served time.Duration
+	if !i.served.IsZero() {
+		served = now.Sub(i.served)
+	}
+	wait := g.backoff.ended(now, served)
+	g.problem = fmt.Sprintf("instance %s: %v", i.ID, err)
+	m.o.Log.Error("instance failed", "instance", i.ID, "group", g.name, "error", err, "next_after", wait.Round(time.Millisecond))
+}
+
+// drain deregisters an instance and, while it runs, waits for what it serves.
+func (m *Manager) drain(i *instance, targetGroups []string, running bool) {
+	ctx, cancel := context.WithTimeout(context.Background(), m.o.DrainTimeout)
+	defer cancel()
+	hurry := context.AfterFunc(m.open, func() { time.AfterFunc(m.o.ShutdownDrain, cancel) })
+	defer hurry()
+	var wg sync.WaitGroup
+	for _, arn := range targetGroups {
+		wg.Go(func() {
+			call, cancel := context.WithTimeout(ctx, readTimeout)
+			defer cancel()
+			if _, err := m.o.API.Targets.DeregisterTargets(call, &elb.DeregisterTargetsInput{
+				TargetGroupArn: &arn, Targets: []elbtypes.TargetDescription{i.target()},
+			}); err != nil {
+				m.o.Log.Warn("instance not deregistered", "instance", i.ID, "target_group", arn, "error", err)
+				return // the load balancer has not heard of it, so there is no drain to wait for
+			}
+			if !running || m.o.LoadBalancer == nil {
+				return
+			}
+			if err := m.o.LoadBalancer.Drained(ctx, arn, i.ID, i.port); err != nil {
+				m.o.Log.Warn("instance stopped before it had drained", "instance", i.ID, "target_group", arn, "error", err)
+			}
+		})
+	}
+	wg.Wait()
+}

@@ -1,0 +1,22 @@
+package process
+
+import (
+	"fmt"
+	"net"
+)
+
+// FreePorts returns n different TCP ports of 127.0.0.1 that were free just
+// now, for children that must be told where to listen. Another program may take
+// one before the child does: who starts it tries again with another.
+func FreePorts(n int) ([]int, error) {
+	ports := make([]int, n)
+	for i := range ports {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, fmt.Errorf("find a free port: %w", err)
+		}
+		defer l.Close() // all at the end, so that no port is found twice
+		ports[i] = l.Addr().(*net.TCPAddr).Port
+	}
+	return ports, nil
+}

@@ -1,0 +1,435 @@
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/loadbearing/loadbearing/internal/contract"
+	"github.com/loadbearing/loadbearing/internal/migrate"
+	"github.com/loadbearing/loadbearing/internal/project"
+	"github.com/loadbearing/loadbearing/local/cdk"
+	"github.com/loadbearing/loadbearing/local/certificates"
+	"github.com/loadbearing/loadbearing/local/edge"
+	"github.com/loadbearing/loadbearing/local/edge/alb"
+	"github.com/loadbearing/loadbearing/local/elasticache"
+	"github.com/loadbearing/loadbearing/local/emulator"
+	"github.com/loadbearing/loadbearing/local/instances"
+	"github.com/loadbearing/loadbearing/local/postgres"
+	"github.com/loadbearing/loadbearing/local/process"
+	"github.com/loadbearing/loadbearing/local/rds"
+)
+
+// Limits of what Up waits for. Each is far above what it takes.
+const (
+	settleLimit   = 2 * time.Minute  // every instance in service
+	healthyLimit  = time.Minute      // every target healthy
+	shutdownLimit = 30 * time.Second // requests in flight when Up ends
+	watchEvery    = 500 * time.Millisecond
+	stacksEvery   = 5 * time.Second
+)
+
+// runtime is what Up has started, and what is left to stop, last first.
+type runtime struct {
+	config   Config
+	progress *progress
+	runner   *process.Runner
+	ca       *certificates.CA
+
+	emulator  *emulator.Emulator
+	databases *rds.Manager
+	caches    *elasticache.Manager
+	edge      *edge.Edge
+	instances *instances.Manager
+	removed   []string // resource types this emulator rejects
+
+	stacks     []Stack // as last read
+	stacksRead time.Time
+
+	stops []func(context.Context)
+}
+
+// Up starts everything, says when it is ready and watches over it until ctx
+// ends; then it stops what it started. It is ErrRunning when another Up holds
+// the run folder.
+func Up(ctx context.Context, c Config, out io.Writer) (err error) {
+	held, err := acquire(c.RunDir)
+	if err != nil {
+		return err
+	}
+	defer held.release()
+	if err := c.checkPorts(); err != nil {
+		return err
+	}
+	r := &runtime{config: c, progress: newProgress(out), runner: &process.Runner{Dir: c.RunDir}}
+	if err := r.clear(ctx); err != nil {
+		return err
+	}
+	defer func() {
+		if ctx.Err() != nil && errors.Is(err, context.Cause(ctx)) {
+			err = nil // asked to stop
+		}
+		r.progress.printf("\nstopping …\n")
+		r.stop(context.WithoutCancel(ctx))
+		err = errors.Join(err, removeRun(c.RunDir))
+		r.progress.printf("stopped\n")
+	}()
+
+	began := time.Now()
+	r.progress.printf("Loadbearing, environment %s\n", c.Environment)
+	if err := r.start(ctx); err != nil {
+		return err
+	}
+	status := r.status(ctx)
+	if err := errors.Join(writeJSON(StepsPath(c.RunDir), r.progress.done()), r.welcome(status, time.Since(began))); err != nil {
+		return err
+	}
+	return r.watch(ctx, status)
+}
+
+// clear removes what an earlier run left: processes, then files.
+func (r *runtime) clear(ctx context.Context) error {
+	left, err := r.runner.StopLeftovers(ctx, 10*time.Second)
+	if err != nil {
+		return fmt.Errorf("stop what a crashed run left: %w", err)
+	}
+	for _, name := range left {
+		r.progress.printf("  stopped %s, which a crashed run had left\n", name)
+	}
+	return errors.Join(removeRun(r.config.RunDir), os.RemoveAll(filepath.Join(r.config.RunDir, "logs")))
+}
+
+// start goes through the steps, the slow ones that do not need each other side
+// by side.
+func (r *runtime) start(ctx context.Context) error {
+	c := r.config
+	var err error
+	if r.ca, err = certificates.Open(filepath.Join(c.RunDir, "certificates")); err != nil {
+		return err
+	}
+	host := project.Host()
+	cli := cdk.CLI{Root: c.Project.Root}
+	assembly := filepath.Join(c.RunDir, "cdk.out")
+	var binaries postgres.Binaries
+
+	side, sctx := errgroup.WithContext(ctx)
+	side.Go(func() error {
+		return r.progress.do("emulator", func() (string, error) { return r.startEmulator(sctx) })
+	})
+	side.Go(func() error {
+		return r.progress.do("postgres", func() (string, error) {
+			var err error
+			if binaries, err = postgres.Install(sctx, c.CacheDir); err != nil {
+				return "", err
+			}
+			return "PostgreSQL " + binaries.Version + " in " + binaries.Dir, nil
+		})
+	})
+	side.Go(func() error {
+		if err := r.progress.do("cdk", func() (string, error) {
+			version, err := cli.Install(sctx)
+			return "aws-cdk " + version, err
+		}); err != nil {
+			return err
+		}
+		if err := r.progress.do("build", func() (string, error) {
+			app, err := c.Project.BuildApp(sctx, host)
+			if err != nil {
+				return "", err
+			}
+			_, err = c.Project.BuildInfra(sctx)
+			return fmt.Sprintf("app for %s/%s, %.1f MB, sha256 %.12s…", host.GOOS, host.GOARCH(), float64(app.Bytes)/1e6, app.SHA256), err
+		}); err != nil {
+			return err
+		}
+		return r.progress.do("synth", func() (string, error) {
+			cli := cli
+			cli.Env = os.Environ()
+			// The templates are the ones `make synth` validates; checking them again takes most of the time.
+			if err := c.Project.Synth(sctx, cli, project.Synthesis{
+				Env: c.Environment, Region: c.Region, Platform: host, Out: assembly,
+			}); err != nil {
+				return "", err
+			}
+			return summary(assembly)
+		})
+	})
+	if err := side.Wait(); err != nil {
+		return err
+	}
+	cli.Env = cdk.Emulated(r.emulator.URL, c.Region)
+	if cli.Log, err = r.logFile("cdk"); err != nil {
+		return err
+	}
+
+	return r.inOrder(
+		step{"deploy", func() (string, error) {
+			types, err := Deploy(ctx, cli, r.emulator, assembly, filepath.Join(c.RunDir, "cdk.filtered"), "--all")
+			r.removed = types
+			if len(types) > 0 {
+				return fmt.Sprintf("without %d resource types, which this emulator rejects", len(types)), err
+			}
+			return "every stack, unmodified", err
+		}},
+		step{"databases", func() (string, error) { return r.startDatabases(ctx, binaries) }},
+		step{"cache", func() (string, error) { return r.startCaches(ctx) }},
+		step{"migrate", func() (string, error) {
+			if !r.emulator.RunsLambda {
+				return "this emulator runs no functions: the schema is not there", nil
+			}
+			result, err := migrate.Run(ctx, r.emulator.AWSConfig(), c.Environment)
+			return fmt.Sprintf("schema version %d, %d migrations applied by the function", result.Version, len(result.Applied)), err
+		}},
+		step{"edge", func() (string, error) { return r.startEdge(ctx) }},
+		step{"instances", func() (string, error) { return r.startInstances(ctx) }},
+	)
+}
+
+type step struct {
+	name string
+	run  func() (string, error)
+}
+
+func (r *runtime) inOrder(steps ...step) error {
+	for _, s := range steps {
+		if err := r.progress.do(s.name, s.run); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *runtime) startEmulator(ctx context.Context) (string, error) {
+	c := r.config
+	if c.EndpointURL != "" {
+		e, err := emulator.Attach(ctx, c.EndpointURL)
+		if err != nil {
+			return "", err
+		}
+		if e.Name == emulator.NameUnknown {
+			return "", fmt.Errorf("AWS_ENDPOINT_URL=%s answers like no emulator known here; unset it to start one, or use `make deploy` for AWS", c.EndpointURL)
+		}
+		r.emulator = e
+		return fmt.Sprintf("%s %s at %s, which runs already", e.Name, e.Version, e.URL), nil
+	}
+	python, err := emulator.Install(ctx, c.CacheDir, func(what string) { r.progress.printf("    %s\n", what) })
+	if err != nil {
+		return "", err
+	}
+	ports, err := process.FreePorts(2)
+	if err != nil {
+		return "", err
+	}
+	r.emulator, err = emulator.Start(ctx, emulator.Options{
+		Runner: r.runner, Python: python, Port: c.AWSPort, Region: c.Region,
+		RunDir: filepath.Join(c.RunDir, "emulator"), DatabasePort: ports[0], CachePort: ports[1],
+		Env: []string{contract.EnvCAFile + "=" + r.ca.File},
+	})
+	if err != nil {
+		return "", err
+	}
+	r.onStop(r.emulator.Stop)
+	return fmt.Sprintf("%s %s at %s", r.emulator.Name, r.emulator.Version, r.emulator.URL), nil
+}
+
+func (r *runtime) startDatabases(ctx context.Context, binaries postgres.Binaries) (string, error) {
+	r.databases = rds.New(rds.Options{
+		API: rds.NewAPI(r.emulator.AWSConfig()), Environment: r.config.Environment,
+		Runner: r.runner, Binaries: binaries, CacheDir: r.config.CacheDir, CA: r.ca, Log: r.logger("rds"),
+	})
+	r.onStop(r.databases.Stop)
+	if err := r.databases.Reconcile(ctx); err != nil {
+		return "", err
+	}
+	counts := map[string]int{}
+	for _, d := range r.databases.Databases() {
+		counts[d.Role]++
+	}
+	return fmt.Sprintf("PostgreSQL %s, %d primary, %d streaming replica", binaries.Version, counts[rds.Primary], counts[rds.Replica]), nil
+}
+
+func (r *runtime) startCaches(ctx context.Context) (string, error) {
+	r.caches = elasticache.New(elasticache.Options{
+		API: elasticache.NewAPI(r.emulator.AWSConfig()), Runner: r.runner, CA: r.ca, Log: r.logger("elasticache"),
+	})
+	r.onStop(r.caches.Stop)
+	if err := r.caches.Reconcile(ctx); err != nil {
+		return "", err
+	}
+	for _, c := range r.caches.Caches() {
+		if c.Note != "" {
+			return string(c.Kind) + " inside this process: " + c.Note, nil
+		}
+		return fmt.Sprintf("%s at %s", c.Kind, c.URL), nil
+	}
+	return "none deployed", nil
+}
+
+func (r *runtime) startEdge(ctx context.Context) (string, error) {
+	c := r.config
+	var err error
+	r.edge, err = edge.Start(ctx, edge.Options{
+		AWS: r.emulator.AWSConfig(), EdgeAddr: loopback(c.EdgePort), ALBAddr: loopback(c.ALBPort),
+		Logger: r.logger("edge"),
+	})
+	if err != nil {
+		return "", err
+	}
+	r.onStop(func(ctx context.Context) { _ = r.edge.Shutdown(ctx) })
+	return "CloudFront at " + r.edge.URL() + ", load balancer at " + r.edge.ALBURL(), nil
+}
+
+func (r *runtime) startInstances(ctx context.Context) (string, error) {
+	env := map[string]string{contract.EnvCAFile: r.ca.File}
+	for _, kv := range r.emulator.Environ() {
+		name, value, _ := strings.Cut(kv, "=")
+		env[name] = value
+	}
+	r.instances = instances.New(instances.Options{
+		API: instances.NewAPI(r.emulator.AWSConfig()), Runner: r.runner, RunDir: r.config.RunDir,
+		Env: env, LoadBalancer: balancer{r.edge.ALB()}, Log: r.logger("instances"),
+	})
+	running, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var done sync.WaitGroup
+	done.Go(func() { r.instances.Run(running) })
+	r.onStop(func(context.Context) {
+		stop()
+		done.Wait()
+	})
+	settle, cancel := context.WithTimeout(ctx, settleLimit)
+	defer cancel()
+	if err := r.instances.Settled(settle); err != nil {
+		return "", err
+	}
+	if err := r.healthy(ctx); err != nil {
+		return "", err
+	}
+	counts := map[string]int{}
+	for _, i := range r.instances.Instances() {
+		counts[i.Fleet]++
+	}
+	return fmt.Sprintf("%d web, %d worker in service", counts[contract.FleetWeb], counts[contract.FleetWorker]), nil
+}
+
+// healthy waits until the load balancer has found every registered target healthy.
+func (r *runtime) healthy(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, healthyLimit)
+	defer cancel()
+	if err := r.edge.Reload(ctx); err != nil {
+		return err
+	}
+	balancer := r.edge.ALB()
+	for _, group := range balancer.Config().TargetGroups {
+		for _, target := range group.Targets {
+			if _, err := balancer.Wait(ctx, group.ARN, target, alb.Healthy); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// balancer tells the instances what the load balancer knows of their targets.
+type balancer struct{ alb *alb.Server }
+
+func (b balancer) Drained(ctx context.Context, group, id string, port int) error {
+	_, err := b.alb.Wait(ctx, group, alb.Target{ID: id, Port: port}, alb.Unused)
+	return err
+}
+
+func (b balancer) Unhealthy(group, id string, port int) bool {
+	return slices.ContainsFunc(b.alb.Health(group), func(h alb.TargetHealth) bool {
+		return h.ID == id && h.Port == port && h.State == alb.Unhealthy
+	})
+}
+
+func (r *runtime) onStop(stop func(context.Context)) { r.stops = append(r.stops, stop) }
+
+// stop stops what was started, the last first.
+func (r *runtime) stop(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, shutdownLimit)
+	defer cancel()
+	for _, stop := range slices.Backward(r.stops) {
+		stop(ctx)
+	}
+}
+
+// logger writes to a file of its own in the run's logs.
+func (r *runtime) logger(name string) *slog.Logger {
+	f, err := r.logFile(name)
+	if err != nil {
+		return slog.Default()
+	}
+	return slog.New(slog.NewTextHandler(f, nil))
+}
+
+// logFile opens a file in the run's logs until the run ends.
+func (r *runtime) logFile(name string) (*os.File, error) {
+	dir := filepath.Join(r.config.RunDir, "logs")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(filepath.Join(dir, name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	r.onStop(func(context.Context) { f.Close() })
+	return f, nil
+}
+
+// readStacks returns the environment's stacks as the emulator has them now.
+func (r *runtime) readStacks(ctx context.Context) ([]Stack, error) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	client := cloudformation.NewFromConfig(r.emulator.AWSConfig())
+	var list []Stack
+	pages := cloudformation.NewDescribeStacksPaginator(client, &cloudformation.DescribeStacksInput{})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return nil, err
+		}
+		for _, s := range page.Stacks {
+			name := aws.ToString(s.StackName)
+			if !strings.HasPrefix(name, contract.StackPrefix(r.config.Environment)) {
+				continue
+			}
+			n := 0
+			resources := cloudformation.NewListStackResourcesPaginator(client, &cloudformation.ListStackResourcesInput{StackName: s.StackName})
+			for resources.HasMorePages() {
+				page, err := resources.NextPage(ctx)
+				if err != nil {
+					return nil, err
+				}
+				n += len(page.StackResourceSummaries)
+			}
+			list = append(list, Stack{Name: name, Status: string(s.StackStatus), Resources: n})
+		}
+	}
+	slices.SortFunc(list, func(a, b Stack) int { return strings.Compare(a.Name, b.Name) })
+	return list, nil
+}
+
+func summary(assembly string) (string, error) {
+	stacks, err := project.Summaries(assembly)
+	if err != nil {
+		return "", err
+	}
+	n := 0
+	for _, s := range stacks {
+		n += s.Resources
+	}
+	return fmt.Sprintf("%d stacks, %d resources", len(stacks), n), nil
+}

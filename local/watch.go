@@ -1,0 +1,118 @@
+package local
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"time"
+
+	"github.com/loadbearing/loadbearing/internal/contract"
+	"github.com/loadbearing/loadbearing/local/instances"
+)
+
+// welcome says where everything is.
+func (r *runtime) welcome(s Status, took time.Duration) error {
+	r.progress.printf("\nready in %.1f s\n\n", took.Seconds())
+	r.progress.printf("  edge      %-28s CloudFront, then the load balancer, then the fleet\n", s.EdgeURL)
+	r.progress.printf("  alb       %-28s answers 403 to whom is not CloudFront\n", s.ALBURL)
+	r.progress.printf("  aws       %-28s export AWS_ENDPOINT_URL=%s\n", s.AWSEndpointURL, s.AWSEndpointURL)
+	for _, p := range s.Postgres {
+		r.progress.printf("  postgres  %-28s %s\n", hostOf(p.DSN), p.Role)
+	}
+	r.progress.printf("  %-9s %-28s\n", s.Redis.Kind, hostOf(s.Redis.URL))
+	for _, i := range s.Instances {
+		r.progress.printf("  %-9s %-28s %s, %s\n", i.Fleet, i.URL, i.ID, i.Color)
+	}
+	if len(s.RemovedResourceTypes) > 0 {
+		r.progress.printf("\n  NOT VALIDATED, this emulator rejects: %v\n", s.RemovedResourceTypes)
+	}
+	r.progress.printf("\n  logs in %s\n  try: curl -i %s%s\n\n", filepath.Join(r.config.RunDir, "logs"), s.EdgeURL, contract.PathVersion)
+	return writeJSON(statusPath(r.config.RunDir), s)
+}
+
+// status is a snapshot of what runs.
+func (r *runtime) status(ctx context.Context) Status {
+	s := Status{
+		EdgeURL: r.edge.URL(), ALBURL: r.edge.ALBURL(), AWSEndpointURL: r.emulator.URL,
+		Emulator:             Emulator{Name: r.emulator.Name, Version: r.emulator.Version},
+		Stacks:               []Stack{},
+		RemovedResourceTypes: append([]string{}, r.removed...),
+		Instances:            []Instance{},
+		Postgres:             []Postgres{},
+	}
+	if time.Since(r.stacksRead) > stacksEvery {
+		if stacks, err := r.readStacks(ctx); err == nil {
+			r.stacks, r.stacksRead = stacks, time.Now()
+		}
+	}
+	s.Stacks = append(s.Stacks, r.stacks...)
+	for _, i := range r.instances.Instances() {
+		if i.State == instances.Terminated {
+			continue
+		}
+		s.Instances = append(s.Instances, Instance{
+			ID: i.ID, PID: i.PID, Fleet: i.Fleet, Color: i.Color, Version: i.Version, URL: i.URL, State: string(i.State),
+		})
+	}
+	for _, d := range r.databases.Databases() {
+		s.Postgres = append(s.Postgres, Postgres{Role: d.Role, Shard: d.Shard, DSN: d.DSN, PID: d.PID})
+	}
+	for _, c := range r.caches.Caches() {
+		s.Redis = Redis{Kind: string(c.Kind), URL: c.URL, PID: c.PID}
+	}
+	s.Faults = append(append(s.Faults, r.faults()...), r.instances.Problems()...)
+	return s
+}
+
+// faults says which of the programs Up started have ended on their own, and
+// what to do. What they held is gone or cannot be told from what is gone, so
+// nothing is restarted behind the user's back.
+func (r *runtime) faults() []string {
+	var list []string
+	if p := r.emulator.Process(); p != nil && !p.Running() {
+		list = append(list, fmt.Sprintf("the emulator (pid %d) has ended, and with it every deployed stack; instances run on. "+
+			"Run `make down` and `make up` again; its log is %s", p.PID, p.Log))
+	}
+	return slices.Concat(list, r.databases.Problems(), r.caches.Problems())
+}
+
+// watch keeps the status file in step with what runs, and says at once what
+// has ended. It returns when ctx ends.
+func (r *runtime) watch(ctx context.Context, last Status) error {
+	said := map[string]bool{}
+	tick := time.NewTicker(watchEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-tick.C:
+		}
+		now := r.status(ctx)
+		for _, fault := range now.Faults {
+			if !said[fault] {
+				said[fault] = true
+				r.progress.printf("  ! %s\n", fault)
+			}
+		}
+		if reflect.DeepEqual(now, last) {
+			continue
+		}
+		if err := writeJSON(statusPath(r.config.RunDir), now); err != nil {
+			return err
+		}
+		last = now
+	}
+}
+
+// hostOf returns the host:port of a connection URL.
+func hostOf(dsn string) string {
+	u, err := url.Parse(dsn)
+	if err != nil {
+		return dsn
+	}
+	return u.Host
+}

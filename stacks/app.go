@@ -1,0 +1,36 @@
+package stacks
+
+import (
+	"slices"
+
+	"github.com/aws/constructs-go/constructs/v10"
+)
+
+// Environment is every stack of one environment.
+type Environment struct {
+	Network       *Network
+	Data          *Data
+	Messaging     *Messaging
+	Web           *Web
+	Edge          *Edge
+	Observability *Observability
+}
+
+// Build makes the stacks of one environment in the app, in the order they are
+// deployed.
+func Build(app constructs.Construct, settings Settings) *Environment {
+	e := &Environment{}
+	e.Network = NewNetwork(app, settings)
+	e.Data = NewData(app, settings, e.Network)
+	e.Messaging = NewMessaging(app, settings, e.Network, e.Data)
+	e.Web = NewWeb(app, settings, e.Network, e.Data, e.Messaging)
+	e.Edge = NewEdge(app, settings, e.Web, e.Data)
+	e.Observability = NewObservability(app, settings, e.Network, slices.Concat(
+		e.Network.Sections(),
+		e.Data.Sections(),
+		e.Messaging.Sections(),
+		e.Web.Sections(),
+		e.Edge.Sections(),
+	)...)
+	return e
+}

@@ -1,0 +1,325 @@
+package stacks_test
+
+import (
+	"encoding/json"
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/aws/aws-cdk-go/awscdk/v2"
+	"github.com/aws/aws-cdk-go/awscdk/v2/assertions"
+	"github.com/stretchr/testify/require"
+
+	"github.com/loadbearing/loadbearing/app"
+	"github.com/loadbearing/loadbearing/internal/contract"
+	"github.com/loadbearing/loadbearing/stacks"
+)
+
+// newApp is an app with the feature flags of cdk.json and further context.
+func newApp(t *testing.T, context map[string]any) awscdk.App {
+	t.Helper()
+	// It is most of the time of a synthesis, and make test validates once.
+	t.Setenv("CDK_VALIDATION", "false")
+	text, err := os.ReadFile(filepath.Join("..", "cdk.json"))
+	require.NoError(t, err)
+	var file struct {
+		Context map[string]any `json:"context"`
+	}
+	require.NoError(t, json.Unmarshal(text, &file))
+	maps.Copy(file.Context, context)
+	return awscdk.NewApp(&awscdk.AppProps{
+		AnalyticsReporting: new(false),
+		Outdir:             new(t.TempDir()),
+		Context:            &file.Context,
+	})
+}
+
+// local points the settings at programs that stand in for the service's.
+func local(t *testing.T, settings stacks.Settings) stacks.Settings {
+	t.Helper()
+	root, err := filepath.Abs("testdata")
+	require.NoError(t, err)
+	settings.Root, settings.Artifact = root, "app"
+	return settings
+}
+
+// template is a synthesized CloudFormation template.
+type template struct {
+	Resources map[string]struct {
+		Type           string
+		DeletionPolicy string
+		Properties     map[string]any
+	}
+}
+
+// build synthesizes an environment and returns its templates as text, by stack.
+func build(t *testing.T, settings stacks.Settings) (map[string]string, *stacks.Environment) {
+	t.Helper()
+	app := newApp(t, nil)
+	environment := stacks.Build(app, local(t, settings))
+	texts := map[string]string{}
+	for _, stack := range *app.Synth(nil).Stacks() {
+		text, err := os.ReadFile(*stack.TemplateFullPath())
+		require.NoError(t, err)
+		texts[*stack.StackName()] = string(text)
+	}
+	return texts, environment
+}
+
+func parse(t *testing.T, text string) template {
+	t.Helper()
+	var parsed template
+	require.NoError(t, json.Unmarshal([]byte(text), &parsed))
+	return parsed
+}
+
+// TestEnvironments synthesizes each environment once and looks at it from every
+// side: a synthesis of all stacks is what takes time here.
+func TestEnvironments(t *testing.T) {
+	for _, settings := range []stacks.Settings{stacks.Dev(), stacks.Prod()} {
+		t.Run(settings.Env, func(t *testing.T) {
+			texts, environment := build(t, settings)
+			templates := map[string]template{}
+			for name, text := range texts {
+				templates[name] = parse(t, text)
+			}
+			for _, name := range []string{"network", "data", "messaging", "web", "edge", "observability"} {
+				require.Contains(t, templates, settings.StackName(name))
+			}
+			t.Run("every setting has a parameter", func(t *testing.T) { everySettingIsPublished(t, settings, templates) })
+			t.Run("no custom resources", func(t *testing.T) { noCustomResources(t, templates) })
+			t.Run("policies are narrow", func(t *testing.T) { policiesAreNarrow(t, templates) })
+			t.Run("every alarm is sent", func(t *testing.T) { everyAlarmIsSent(t, templates) })
+			t.Run("data is kept in prod and leaves with dev", func(t *testing.T) {
+				dataIsKept(t, settings, templates[settings.StackName("data")])
+			})
+			t.Run("only clients reach the data stores", func(t *testing.T) {
+				onlyClientsReach(t, assertions.Template_FromStack(environment.Data.Stack, nil))
+			})
+			t.Run("messaging", func(t *testing.T) {
+				messaging(t, settings, assertions.Template_FromStack(environment.Messaging.Stack, nil))
+			})
+			t.Run("the dashboard holds nothing back", func(t *testing.T) {
+				dashboard := texts[settings.StackName("observability")]
+				require.Contains(t, dashboard, "Fn::GetStackOutput")
+				require.NotContains(t, dashboard, "Fn::ImportValue", "an import would keep what it names from being removed")
+			})
+			if settings.Env == "dev" {
+				t.Run("a second run gives the same templates", func(t *testing.T) {
+					again, _ := build(t, settings)
+					require.Equal(t, texts, again)
+				})
+			}
+		})
+	}
+}
+
+func everySettingIsPublished(t *testing.T, settings stacks.Settings, templates map[string]template) {
+	parameters := map[any]bool{}
+	for _, one := range templates {
+		for _, resource := range one.Resources {
+			if name, ok := resource.Properties["Name"].(string); ok && resource.Type == "AWS::SSM::Parameter" {
+				parameters[name] = true
+			}
+		}
+	}
+	for _, setting := range contract.Settings() {
+		require.Contains(t, parameters, setting.Parameter(settings.Env))
+	}
+}
+
+func noCustomResources(t *testing.T, templates map[string]template) {
+	for _, one := range templates {
+		for id, resource := range one.Resources {
+			require.NotRegexp(t, `^(Custom::|AWS::CloudFormation::CustomResource)`, resource.Type, id)
+			if resource.Type == "AWS::Lambda::Function" {
+				require.Equal(t, "provided.al2023", resource.Properties["Runtime"], "%s is a function that is not ours", id)
+			}
+		}
+	}
+}
+
+// sessionManager is the one managed policy in use: what the agent needs that
+// lets operators in without SSH.
+var sessionManager = regexp.MustCompile(`:iam::aws:policy/AmazonSSMManagedInstanceCore$`)
+
+func policiesAreNarrow(t *testing.T, templates map[string]template) {
+	for _, one := range templates {
+		for id, resource := range one.Resources {
+			switch resource.Type {
+			case "AWS::IAM::Policy":
+				requireNarrow(t, id, resource.Properties)
+			case "AWS::IAM::Role":
+				managed, _ := resource.Properties["ManagedPolicyArns"].([]any)
+				for _, policy := range managed {
+					require.Regexp(t, sessionManager, last(policy), id)
+				}
+			}
+		}
+	}
+}
+
+// last is the last text of an Fn::Join.
+func last(value any) any {
+	join, _ := value.(map[string]any)["Fn::Join"].([]any)
+	parts, _ := join[1].([]any)
+	return parts[len(parts)-1]
+}
+
+func everyAlarmIsSent(t *testing.T, templates map[string]template) {
+	alarms := 0
+	for _, one := range templates {
+		for id, resource := range one.Resources {
+			if resource.Type == "AWS::CloudWatch::Alarm" {
+				alarms++
+				require.Len(t, resource.Properties["AlarmActions"], 1, id)
+			}
+		}
+	}
+	require.Greater(t, alarms, 20)
+}
+
+func dataIsKept(t *testing.T, settings stacks.Settings, data template) {
+	database, bucket := "Delete", "Delete"
+	if settings.DeletionProtection {
+		database, bucket = "Snapshot", "Retain"
+	}
+	for id, resource := range data.Resources {
+		switch resource.Type {
+		case "AWS::RDS::DBInstance":
+			if resource.Properties["SourceDBInstanceIdentifier"] == nil {
+				require.Equal(t, database, resource.DeletionPolicy, id)
+				require.Equal(t, settings.DeletionProtection, resource.Properties["DeletionProtection"], id)
+			}
+		case "AWS::S3::Bucket":
+			require.Equal(t, bucket, resource.DeletionPolicy, id)
+			require.Equal(t, settings.DeletionProtection, resource.Properties["VersioningConfiguration"] != nil, id)
+		}
+	}
+}
+
+func onlyClientsReach(t *testing.T, data assertions.Template) {
+	for _, port := range []int{5432, 6379} {
+		data.HasResourceProperties(new("AWS::EC2::SecurityGroupIngress"), map[string]any{
+			"FromPort": port,
+			"SourceSecurityGroupId": map[string]any{
+				"Fn::ImportValue": assertions.Match_StringLikeRegexp(new("Clients")),
+			},
+		})
+	}
+	// The clients, twice, and the function that rotates the owner's password.
+	data.ResourceCountIs(new("AWS::EC2::SecurityGroupIngress"), new(3.0))
+}
+
+func messaging(t *testing.T, settings stacks.Settings, messaging assertions.Template) {
+	messaging.HasResourceProperties(new("AWS::Lambda::Function"), map[string]any{
+		"FunctionName":  contract.MigrateFunction(settings.Env),
+		"Architectures": []any{"arm64"},
+		"Environment": map[string]any{"Variables": map[string]any{
+			"LOADBEARING_ENV":                   settings.Env,
+			"LOADBEARING_DATABASE_PRIMARY":      assertions.Match_AnyValue(),
+			"LOADBEARING_DATABASE_NAME":         "loadbearing",
+			"LOADBEARING_DATABASE_ADMIN_SECRET": assertions.Match_AnyValue(),
+			"LOADBEARING_DATABASE_APP_SECRET":   assertions.Match_AnyValue(),
+			"LOADBEARING_MEDIA_BUCKET":          assertions.Match_Absent(),
+		}},
+	})
+	messaging.ResourcePropertiesCountIs(new("AWS::SNS::Subscription"), map[string]any{
+		"FilterPolicy": map[string]any{contract.EventTypeAttribute: []any{app.EventVideoUploaded}},
+	}, new(2.0))
+	messaging.ResourceCountIs(new("AWS::Lambda::EventSourceMapping"), new(2.0))
+	messaging.HasOutput(new("MigrateFunction"), map[string]any{})
+
+	readsMedia := map[string]any{"PolicyDocument": map[string]any{"Statement": assertions.Match_ArrayWith(&[]any{
+		assertions.Match_ObjectLike(&map[string]any{"Action": "s3:GetObject"}),
+	})}}
+	require.Len(t, *messaging.FindResources(new("AWS::IAM::Policy"), map[string]any{"Properties": readsMedia}), 1, "only probe reads media")
+}
+
+// unbound are the actions that AWS does not let a policy bind to a resource, or
+// not to one that exists before the action.
+var unbound = regexp.MustCompile(`^(xray:Put\w+|ec2:(Describe\w+|CreateNetworkInterface|DeleteNetworkInterface|(Una|A)ssignPrivateIpAddresses)|cloudwatch:PutMetricData|ssmmessages:\w+|ec2messages:\w+|ssm:UpdateInstanceInformation|autoscaling:Describe\w+|elasticloadbalancing:Describe\w+)$`)
+
+// requireNarrow fails for a statement that allows a whole service, or an action
+// on everything that could be bound to something.
+func requireNarrow(t *testing.T, id string, properties map[string]any) {
+	t.Helper()
+	document, _ := properties["PolicyDocument"].(map[string]any)
+	statements, _ := document["Statement"].([]any)
+	for _, each := range statements {
+		statement := each.(map[string]any)
+		everything := slices.Contains(list(statement["Resource"]), "*")
+		for _, action := range list(statement["Action"]) {
+			require.False(t, strings.HasSuffix(action, ":*") || action == "*", "%s allows %s", id, action)
+			require.False(t, everything && !unbound.MatchString(action) && statement["Condition"] == nil, "%s allows %s on *", id, action)
+		}
+	}
+}
+
+// list reads a text or a list of texts; what is neither counts as bound.
+func list(value any) []string {
+	switch value := value.(type) {
+	case string:
+		return []string{value}
+	case []any:
+		var texts []string
+		for _, each := range value {
+			texts = append(texts, list(each)...)
+		}
+		return texts
+	default:
+		return nil
+	}
+}
+
+func TestParse(t *testing.T) {
+	for name, tt := range map[string]struct {
+		context map[string]any
+		want    func(*stacks.Settings)
+	}{
+		"defaults": {nil, func(*stacks.Settings) {}},
+		"x86_64": {map[string]any{"architecture": "x86_64"}, func(s *stacks.Settings) {
+			s.Architecture = stacks.X8664
+			s.Artifact = filepath.Join(".build", "app", "linux-amd64", "app")
+			s.Web.InstanceType, s.Worker.InstanceType = "t3.small", "t3.medium"
+		}},
+		"region and artifact": {map[string]any{"region": "eu-west-1", "artifact": "/tmp/app"}, func(s *stacks.Settings) {
+			s.Region, s.Artifact = "eu-west-1", "/tmp/app"
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			want := stacks.Dev()
+			tt.want(&want)
+			got, err := stacks.Parse(newApp(t, tt.context))
+			require.NoError(t, err)
+			require.Equal(t, want, got)
+		})
+	}
+	prod, err := stacks.Parse(newApp(t, map[string]any{"env": "prod"}))
+	require.NoError(t, err)
+	require.Equal(t, stacks.Prod(), prod)
+}
+
+func TestParseNamesEveryWrongKey(t *testing.T) {
+	_, err := stacks.Parse(newApp(t, map[string]any{
+		"env": "staging", "architecture": "riscv", "region": "Ireland", "artifact": 7,
+	}))
+	require.EqualError(t, err, `settings of the CDK app: context "env" is "staging"; allowed: dev, prod
+context "architecture" is "riscv"; allowed: arm64, x86_64
+context "region" is "Ireland"; allowed: the code of an AWS Region, such as eu-west-1
+context "artifact" is 7, not text`)
+}
+
+func TestSizes(t *testing.T) {
+	dev, prod := stacks.Dev(), stacks.Prod()
+	require.Equal(t, 2, dev.Web.Desired)
+	require.Equal(t, 1, dev.Worker.Desired)
+	require.Equal(t, prod.Network.Zones, prod.Network.NATGateways)
+	require.True(t, prod.DeletionProtection)
+	require.Equal(t, "m7i.large", prod.For(stacks.X8664).Web.InstanceType)
+	require.Equal(t, "loadbearing-prod-data", prod.StackName("data"))
+}
