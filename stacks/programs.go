@@ -36,7 +36,7 @@ func startBuilds(settings Settings, folders ...string) *programs {
 
 func (p *programs) source(props function.Props, folder string) function.Props {
 	props.Source = p.settings.Path(filepath.Join("lambdas", folder))
-	props.BuildFolder = p.settings.Path(filepath.Join(".build", "functions"))
+	props.BuildFolder = p.settings.Path(p.settings.BuildFolder)
 	props.Architecture = function.Architecture(p.settings.Architecture)
 	return props
 }

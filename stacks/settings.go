@@ -48,6 +48,10 @@ type Settings struct {
 	Artifact     string // path of the app's binary, relative to Root when not absolute
 	Root         string // folder of the Go module that holds ./lambdas and ./app/cmd/app; default the working directory
 
+	// BuildFolder keeps compiled functions between syntheses, relative to Root
+	// when not absolute.
+	BuildFolder string
+
 	Network  NetworkSettings
 	Database DatabaseSettings
 	Cache    CacheSettings
@@ -159,6 +163,7 @@ func Prod() Settings {
 func base(s Settings) Settings {
 	s.Region = "us-east-1"
 	s.Root = "."
+	s.BuildFolder = filepath.Join(".build", "functions")
 	return s.For(ARM64)
 }
 

@@ -44,6 +44,7 @@ func local(t *testing.T, settings stacks.Settings) stacks.Settings {
 	root, err := filepath.Abs("testdata")
 	require.NoError(t, err)
 	settings.Root, settings.Artifact = root, "app"
+	settings.BuildFolder = filepath.Join(root, "..", "..", ".build", "test", "functions")
 	return settings
 }
 

@@ -244,7 +244,6 @@ type idleConn struct {
 	timeout  time.Duration
 	renewAt  atomic.Int64 // ns; the deadline is not moved before, it costs a timer
 	exchange atomic.Pointer[exchange]
-	writing  atomic.Bool
 }
 
 func newIdleConn(conn net.Conn, timeout time.Duration) *idleConn {
@@ -269,10 +268,10 @@ func (c *idleConn) Read(p []byte) (int, error) {
 		return n, err
 	}
 	if x := c.exchange.Load(); x != nil && errors.Is(err, os.ErrDeadlineExceeded) {
-		if c.writing.Load() || x.sent.Load() {
-			x.cancel(errTargetIdle)
-		} else {
+		if x.upload.Waiting() {
 			x.cancel(errClientIdle)
+		} else {
+			x.cancel(errTargetIdle)
 		}
 		x.upload.Interrupt()
 	}
@@ -281,9 +280,7 @@ func (c *idleConn) Read(p []byte) (int, error) {
 
 func (c *idleConn) Write(p []byte) (int, error) {
 	c.touch()
-	c.writing.Store(true)
 	n, err := c.Conn.Write(p)
-	c.writing.Store(false)
 	if n > 0 {
 		c.touch()
 	}

@@ -549,9 +549,20 @@ func TestNoRetryOnABrokenConnection(t *testing.T) {
 
 func TestStreamingIsFlushedAtOnce(t *testing.T) {
 	t.Parallel()
+	for name, header := range map[string][2]string{
+		"events": {"Content-Type", "text/event-stream"}, "known length": {"Content-Length", "27"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			streams(t, header)
+		})
+	}
+}
+
+func streams(t *testing.T, header [2]string) {
 	sent := make(chan string)
 	b := backendFunc(t, func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "text/event-stream")
+		w.Header().Set(header[0], header[1])
 		for event := range sent {
 			fmt.Fprintf(w, "data: %s\n\n", event)
 			_ = http.NewResponseController(w).Flush()

@@ -231,6 +231,7 @@ func TestObjects(t *testing.T) {
 			"X-Content-Type-Options": "nosniff", "X-Amz-Meta-Internal": "", "Cache-Control": "immutable"}},
 		{"HEAD", "/a%20b/app.js", nil, 200, "", map[string]string{"Content-Length": "10"}},
 		{"GET", "/a%20b/app.js", http.Header{"Range": {"bytes=2-4"}}, 206, "234", map[string]string{"Content-Range": "bytes 2-4/10"}},
+		{"HEAD", "/a%20b/app.js", http.Header{"Range": {"bytes=2-4"}}, 206, "", map[string]string{"Content-Length": "3"}},
 		{"GET", "/a%20b/app.js", http.Header{"Range": {"bytes=50-"}}, 416, "", nil},
 		{"GET", "/a%20b/app.js", http.Header{"If-None-Match": {`"e1"`}}, 304, "", map[string]string{"Etag": `"e1"`}},
 		{"GET", "/a%20b/app.js", http.Header{"If-Modified-Since": {time.Unix(1700000000, 0).UTC().Format(http.TimeFormat)}}, 304, "", nil},

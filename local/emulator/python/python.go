@@ -131,9 +131,9 @@ func find(ctx context.Context) (path, version string, err error) {
 		return "", "", err
 	}
 	if len(seen) == 0 {
-		return "", "", fmt.Errorf("Python 3.%d or newer is needed and no python3 is on PATH", MinMinor)
+		return "", "", fmt.Errorf("needs Python 3.%d or newer, and no python3 is on PATH", MinMinor)
 	}
-	return "", "", fmt.Errorf("Python 3.%d or newer with venv is needed: %s", MinMinor, strings.Join(seen, "; "))
+	return "", "", fmt.Errorf("needs Python 3.%d or newer with venv: %s", MinMinor, strings.Join(seen, "; "))
 }
 
 // run runs a command of the installation; its output is in the error.

@@ -4,10 +4,8 @@
 package hop
 
 import (
-	"errors"
 	"io"
 	"net/http"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -37,38 +35,40 @@ type Upload struct {
 	body    io.ReadCloser
 	control *http.ResponseController
 	idle    time.Duration
-	onIdle  func()
+	timer   *time.Timer
 	length  int64 // -1 unknown
 	read    int64
-	renewAt time.Time
+	waiting atomic.Bool
 	done    atomic.Bool
 }
 
-// NewUpload returns the body of r with an idle timeout, after which onIdle is
-// called and reading fails, or nil when r has no body.
+// NewUpload returns the body of r, or nil when r has none. When its client
+// sends nothing for idle, onIdle is called, and then reading fails.
 func NewUpload(w http.ResponseWriter, r *http.Request, idle time.Duration, onIdle func()) *Upload {
 	if r.ContentLength == 0 || r.Body == nil {
 		return nil
 	}
-	return &Upload{body: r.Body, control: http.NewResponseController(w), idle: idle, onIdle: onIdle, length: r.ContentLength}
+	u := &Upload{body: r.Body, control: http.NewResponseController(w), idle: idle, length: r.ContentLength}
+	// A timer and not a read deadline alone: on a failed read the server
+	// cancels the request, and onIdle must come before that to be the cause.
+	u.timer = time.AfterFunc(idle, func() {
+		onIdle()
+		u.Interrupt()
+	})
+	u.timer.Stop()
+	return u
 }
 
 // Read reads what the client sends.
 func (u *Upload) Read(p []byte) (int, error) {
-	if now := time.Now(); now.After(u.renewAt) {
-		u.renewAt = now.Add(u.idle / 32) // a deadline is not moved at each read, it costs a timer
-		_ = u.control.SetReadDeadline(now.Add(u.idle))
-	}
+	u.waiting.Store(true)
+	u.timer.Reset(u.idle)
 	n, err := u.body.Read(p)
+	u.timer.Stop()
+	u.waiting.Store(false)
 	u.read += int64(n)
-	switch {
-	case err == nil && u.read != u.length:
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		u.onIdle()
-	default:
+	if err == io.EOF || u.read == u.length {
 		u.done.Store(true)
-		// The server goes on reading, to notice when the client is gone.
-		_ = u.control.SetReadDeadline(time.Time{})
 	}
 	return n, err
 }
@@ -76,9 +76,13 @@ func (u *Upload) Read(p []byte) (int, error) {
 // Close closes the client's body.
 func (u *Upload) Close() error { return u.body.Close() }
 
-// Interrupt ends a Read that waits for the client.
+// Waiting tells whether the client is the one to go on.
+func (u *Upload) Waiting() bool { return u != nil && u.waiting.Load() }
+
+// Interrupt ends a Read that waits for the client. The client's connection
+// cannot be used for another request then.
 func (u *Upload) Interrupt() {
-	if u != nil {
+	if !u.Complete() {
 		_ = u.control.SetReadDeadline(time.Now())
 	}
 }
