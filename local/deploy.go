@@ -40,7 +40,7 @@ func Deploy(ctx context.Context, cli cdk.CLI, e *emulator.Emulator, source, filt
 		removed = slices.Compact(removed)
 		source = filtered
 	}
-	if err := cli.Bootstrap(ctx, "aws://"+emulatedAccount+"/"+e.Region); err != nil {
+	if err := cli.Bootstrap(ctx, source, "aws://"+emulatedAccount+"/"+e.Region); err != nil {
 		return removed, err
 	}
 	return removed, cli.Deploy(ctx, source, cdk.ApproveNever, stacks...)

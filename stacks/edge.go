@@ -32,7 +32,8 @@ type Edge struct {
 // environment is whole in one Region and no custom resource carries values
 // across. What that costs: there the load balancer's requests come from
 // CloudFront, so the limit on log-ins counts the address CloudFront reports,
-// which a viewer can forge, and a Domain is refused.
+// which a viewer can forge, and a Domain is refused: NewEdge panics with an
+// *edge.PropsError.
 func NewEdge(scope constructs.Construct, s Settings, w *Web, _ *Data) *Edge {
 	stack := newStack(scope, s, "edge", "Loadbearing: web ACL, distribution, static files")
 	e := &Edge{Stack: stack}
@@ -55,10 +56,6 @@ func NewEdge(scope constructs.Construct, s Settings, w *Web, _ *Data) *Edge {
 		rules.RateLimits[0].ForwardedIP = true
 		e.Firewall = firewall.New(stack, "Firewall", rules)
 		e.Firewall.Protect("LoadBalancer", w.LoadBalancer.LoadBalancer)
-		if s.Domain != "" {
-			awscdk.Annotations_Of(stack).AddError(new("Domain is " + s.Domain + " and Region is " + s.Region +
-				": a certificate for CloudFront has to be in us-east-1; deploy there or leave Domain empty"))
-		}
 	}
 	if s.Domain != "" {
 		// Without a hosted zone CloudFormation waits here until the records that

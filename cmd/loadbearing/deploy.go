@@ -54,7 +54,7 @@ func runDeploy(ctx context.Context, args []string, stdout, stderr io.Writer) err
 	if err := p.Synth(ctx, cli, project.Synthesis{Env: *env, Region: cfg.Region, Out: assembly, Validate: true}); err != nil {
 		return err
 	}
-	if err := cli.Bootstrap(ctx, "aws://"+account+"/"+cfg.Region); err != nil {
+	if err := cli.Bootstrap(ctx, assembly, "aws://"+account+"/"+cfg.Region); err != nil {
 		return err
 	}
 	approval := cdk.ApproveBroadening

@@ -189,6 +189,10 @@ func (p Props) Validate() error {
 	}
 	bad.Check(len(p.DomainNames) == 0 || p.Certificate != nil, "Certificate", "nil", "the certificate of DomainNames")
 	bad.Check(len(p.DomainNames) > 0 || p.Certificate == nil, "DomainNames", p.DomainNames, "the names that Certificate is for")
+	if p.Certificate != nil {
+		region := p.Certificate.Env().Region
+		bad.Check(*awscdk.Token_IsUnresolved(region) || *region == "us-east-1", "Certificate", "in "+*region, "a certificate of us-east-1")
+	}
 	cdkx.OneOf(&bad, "PriceClass", p.PriceClass, PriceClassAll, PriceClass200, PriceClass100)
 	bad.Check(p.LogBucket == nil || !p.NoAccessLogs, "NoAccessLogs", p.NoAccessLogs, "false when LogBucket is given")
 	bad.Check(p.MaxErrorPercent > 0 && p.MaxErrorPercent <= 100, "MaxErrorPercent", p.MaxErrorPercent, "more than 0, up to 100")

@@ -341,6 +341,14 @@ func TestValidateNamesEveryField(t *testing.T) {
 	require.NotContains(t, err.Error(), "hunter2")
 }
 
+func TestCertificateOfAnotherRegionIsRefused(t *testing.T) {
+	stack, props := setup(t)
+	props.DomainNames = []string{"media.example.com"}
+	props.Certificate = acm.Certificate_FromCertificateArn(stack, new("Certificate"),
+		new("arn:aws:acm:eu-west-1:123456789012:certificate/0b1c2d3e"))
+	require.EqualError(t, props.Validate(), `edge: Certificate is "in eu-west-1"; allowed: a certificate of us-east-1`)
+}
+
 func TestNewPanicsWithThePath(t *testing.T) {
 	stack, props := setup(t)
 	props.LoadBalancer = nil

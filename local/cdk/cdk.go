@@ -77,10 +77,11 @@ func (c CLI) Synth(ctx context.Context, app, out string, values map[string]strin
 	return c.run(ctx, args...)
 }
 
-// Bootstrap prepares the account and region of the environment for
-// deployments: the asset bucket and the roles.
-func (c CLI) Bootstrap(ctx context.Context, environment string) error {
-	return c.run(ctx, "bootstrap", environment)
+// Bootstrap prepares an account and region, as aws://123456789012/us-east-1,
+// for deployments: the asset bucket and the roles. The assembly only keeps the
+// CLI from running the app of cdk.json to look for environments.
+func (c CLI) Bootstrap(ctx context.Context, assembly, environment string) error {
+	return c.run(ctx, "bootstrap", "--app", assembly, environment)
 }
 
 // Deploy deploys stacks of a cloud assembly; "--all" is every stack.

@@ -1,0 +1,92 @@
+package stacks_test
+
+import (
+	"encoding/json"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/loadbearing/loadbearing/stacks"
+)
+
+func ofType(t template, kind string) []map[string]any {
+	var list []map[string]any
+	for _, resource := range t.Resources {
+		if resource.Type == kind {
+			list = append(list, resource.Properties)
+		}
+	}
+	return list
+}
+
+func TestWebAndEdge(t *testing.T) {
+	texts, _ := build(t, stacks.Dev())
+	web, edge := parse(t, texts["loadbearing-dev-web"]), parse(t, texts["loadbearing-dev-edge"])
+
+	sizes := map[string][3]any{}
+	for _, group := range ofType(web, "AWS::AutoScaling::AutoScalingGroup") {
+		sizes[group["AutoScalingGroupName"].(string)] = [3]any{group["MinSize"], group["DesiredCapacity"], group["MaxSize"]}
+	}
+	require.Equal(t, map[string][3]any{
+		"loadbearing-dev-web-blue":    {"2", "2", "4"},
+		"loadbearing-dev-web-green":   {"0", "0", "4"},
+		"loadbearing-dev-worker-blue": {"1", "1", "3"},
+	}, sizes)
+
+	// What each role may do to what, beyond its own boot.
+	for _, policy := range ofType(web, "AWS::IAM::Policy") {
+		for _, each := range policy["PolicyDocument"].(map[string]any)["Statement"].([]any) {
+			statement := each.(map[string]any)
+			if statement["Resource"] == "*" {
+				require.Equal(t, "elasticloadbalancing:DescribeTargetHealth", statement["Action"])
+			}
+			text, err := json.Marshal(statement)
+			require.NoError(t, err)
+			require.NotContains(t, string(text), "MasterSecret", "the owner's secret is for migrations")
+		}
+	}
+
+	require.Equal(t, "CLOUDFRONT", ofType(edge, "AWS::WAFv2::WebACL")[0]["Scope"])
+	require.Empty(t, ofType(edge, "AWS::WAFv2::WebACLAssociation"))
+	require.Contains(t, ofType(edge, "AWS::CloudFront::Distribution")[0]["DistributionConfig"], "WebACLId")
+	var outputs struct{ Outputs map[string]any }
+	require.NoError(t, json.Unmarshal([]byte(texts["loadbearing-dev-edge"]), &outputs))
+	for _, name := range []string{"EdgeURL", "AlbDNS", "StaticBucket"} {
+		require.Contains(t, outputs.Outputs, name)
+	}
+}
+
+func TestEdgeInAnotherRegionProtectsTheLoadBalancer(t *testing.T) {
+	settings := stacks.Prod()
+	settings.Region = "eu-west-1"
+	texts, environment := build(t, settings)
+	edge := parse(t, texts["loadbearing-prod-edge"])
+	require.Equal(t, "REGIONAL", ofType(edge, "AWS::WAFv2::WebACL")[0]["Scope"])
+	require.Len(t, ofType(edge, "AWS::WAFv2::WebACLAssociation"), 1)
+	require.NotContains(t, ofType(edge, "AWS::CloudFront::Distribution")[0]["DistributionConfig"], "WebACLId")
+	require.Nil(t, environment.Edge.Edge.ErrorAlarm, "CloudFront's metrics are in us-east-1")
+	for _, kind := range []string{"AWS::CloudFormation::CustomResource", "AWS::Lambda::Function"} {
+		require.Empty(t, ofType(edge, kind))
+	}
+
+	// What prod keeps that dev does not.
+	web := parse(t, texts["loadbearing-prod-web"])
+	require.Len(t, ofType(web, "AWS::S3::Bucket"), 1)
+	require.Contains(t, ofType(web, "AWS::ElasticLoadBalancingV2::LoadBalancer")[0]["LoadBalancerAttributes"],
+		map[string]any{"Key": "deletion_protection.enabled", "Value": "true"})
+}
+
+func TestDomainIsServedWithACertificateOfUSEast1(t *testing.T) {
+	settings := stacks.Dev()
+	settings.Domain = "media.example.com"
+	texts, _ := build(t, settings)
+	edge := parse(t, texts["loadbearing-dev-edge"])
+	require.Equal(t, "media.example.com", ofType(edge, "AWS::CertificateManager::Certificate")[0]["DomainName"])
+	require.Equal(t, []any{"media.example.com"},
+		ofType(edge, "AWS::CloudFront::Distribution")[0]["DistributionConfig"].(map[string]any)["Aliases"])
+
+	settings.Region = "eu-west-1"
+	app := newApp(t, nil)
+	require.PanicsWithError(t, `loadbearing-dev-edge/Edge (edge): Certificate is "in eu-west-1"; allowed: a certificate of us-east-1`,
+		func() { stacks.Build(app, local(t, settings)) })
+}
