@@ -39,6 +39,7 @@ const (
 	shutdownLimit = 30 * time.Second // requests in flight when Up ends
 	watchEvery    = 500 * time.Millisecond
 	stacksEvery   = 5 * time.Second
+	followEvery   = 3 * time.Second // longer than watch needs to say what has ended
 )
 
 // runtime is what Up has started, and what is left to stop, last first.
@@ -96,6 +97,11 @@ func Up(ctx context.Context, c Config, out io.Writer) (err error) {
 	if err := errors.Join(writeJSON(StepsPath(c.RunDir), r.progress.done()), r.welcome(status, time.Since(began))); err != nil {
 		return err
 	}
+	following, stopFollowing := context.WithCancel(ctx)
+	var followed sync.WaitGroup
+	followed.Go(func() { r.follow(following) })
+	defer followed.Wait()
+	defer stopFollowing()
 	return r.watch(ctx, status)
 }
 

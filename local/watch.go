@@ -2,6 +2,7 @@ package local
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/url"
 	"path/filepath"
@@ -68,8 +69,7 @@ func (r *runtime) status(ctx context.Context) Status {
 }
 
 // faults says which of the programs Up started have ended on their own, and
-// what to do. What they held is gone or cannot be told from what is gone, so
-// nothing is restarted behind the user's back.
+// what to do.
 func (r *runtime) faults() []string {
 	var list []string
 	if p := r.emulator.Process(); p != nil && !p.Running() {
@@ -77,6 +77,25 @@ func (r *runtime) faults() []string {
 			"Run `make down` and `make up` again; its log is %s", p.PID, p.Log))
 	}
 	return slices.Concat(list, r.databases.Problems(), r.caches.Problems())
+}
+
+// follow keeps the data stores those that are deployed: after another `cdk
+// deploy`, and after one of them has ended, which starts again with its data
+// as RDS would have it.
+func (r *runtime) follow(ctx context.Context) {
+	log := r.logger("follow")
+	tick := time.NewTicker(followEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if err := errors.Join(r.databases.Reconcile(ctx), r.caches.Reconcile(ctx)); err != nil && ctx.Err() == nil {
+			log.Warn("the data stores cannot be brought in step with what is deployed", "error", err)
+		}
+	}
 }
 
 // watch keeps the status file in step with what runs, and says at once what

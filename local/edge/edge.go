@@ -109,11 +109,11 @@ func start(ctx context.Context, opts Options, from apis) (*Edge, error) {
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
-	edgeListener, err := listen(opts.EdgeAddr, "CloudFront", "EDGE_PORT")
+	edgeListener, err := listen(ctx, opts.EdgeAddr, "CloudFront", "EDGE_PORT")
 	if err != nil {
 		return nil, err
 	}
-	albListener, err := listen(opts.ALBAddr, "the load balancer", "ALB_PORT")
+	albListener, err := listen(ctx, opts.ALBAddr, "the load balancer", "ALB_PORT")
 	if err != nil {
 		_ = edgeListener.Close()
 		return nil, err
@@ -132,11 +132,11 @@ func start(ctx context.Context, opts Options, from apis) (*Edge, error) {
 		return nil, err
 	}
 
-	requests, hangUp := context.WithCancel(context.Background())
+	requests, hangUp := context.WithCancel(context.WithoutCancel(ctx))
 	e.hangUp = hangUp
 	e.edgeServer = newServer(requests, e.distribution, opts.Logger)
 	e.albServer = newServer(requests, http.HandlerFunc(e.serveALB), opts.Logger)
-	polling, stop := context.WithCancel(context.Background())
+	polling, stop := context.WithCancel(context.WithoutCancel(ctx))
 	e.stop = stop
 	e.running.Go(func() { e.serve(e.edgeServer, edgeListener) })
 	e.running.Go(func() { e.serve(e.albServer, albListener) })
@@ -144,8 +144,9 @@ func start(ctx context.Context, opts Options, from apis) (*Edge, error) {
 	return e, nil
 }
 
-func listen(addr, what, variable string) (net.Listener, error) {
-	l, err := net.Listen("tcp", addr)
+func listen(ctx context.Context, addr, what, variable string) (net.Listener, error) {
+	var config net.ListenConfig
+	l, err := config.Listen(ctx, "tcp", addr)
 	if errors.Is(err, syscall.EADDRINUSE) {
 		_, port, _ := net.SplitHostPort(addr)
 		return nil, fmt.Errorf("listen for %s: port %s is taken, choose another with %s=<port>: %w", what, port, variable, err)
@@ -215,7 +216,7 @@ func (e *Edge) Reload(ctx context.Context) error {
 		return err
 	}
 	if !reflect.DeepEqual(balancer, e.albCfg) {
-		if err := e.balancer.Apply(balancer); err != nil {
+		if err := e.balancer.Apply(balancer); err != nil { //nolint:contextcheck // health checks outlive a reload
 			return err
 		}
 		e.albCfg = balancer

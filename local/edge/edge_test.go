@@ -70,8 +70,10 @@ func (d *deployment) DescribeListeners(context.Context, *elbv2.DescribeListeners
 func (d *deployment) DescribeRules(context.Context, *elbv2.DescribeRulesInput, ...func(*elbv2.Options)) (*elbv2.DescribeRulesOutput, error) {
 	return &elbv2.DescribeRulesOutput{Rules: []types.Rule{{
 		RuleArn: aws.String("r"), Priority: aws.String("1"),
-		Conditions: []types.RuleCondition{{Field: aws.String("http-header"),
-			HttpHeaderConfig: &types.HttpHeaderConditionConfig{HttpHeaderName: aws.String("X-Origin-Verify"), Values: []string{"secret"}}}},
+		Conditions: []types.RuleCondition{{
+			Field:            aws.String("http-header"),
+			HttpHeaderConfig: &types.HttpHeaderConditionConfig{HttpHeaderName: aws.String("X-Origin-Verify"), Values: []string{"secret"}},
+		}},
 		Actions: []types.Action{{Type: types.ActionTypeEnumForward, TargetGroupArn: aws.String("tg")}},
 	}}}, nil
 }
@@ -101,12 +103,15 @@ func (d *deployment) ListDistributions(context.Context, *cf.ListDistributionsInp
 func (d *deployment) GetDistribution(context.Context, *cf.GetDistributionInput, ...func(*cf.Options)) (*cf.GetDistributionOutput, error) {
 	return &cf.GetDistributionOutput{Distribution: &cftypes.Distribution{DistributionConfig: &cftypes.DistributionConfig{
 		Enabled: aws.Bool(true),
-		Origins: &cftypes.Origins{Items: []cftypes.Origin{{Id: aws.String("alb"), DomainName: aws.String(dnsName),
+		Origins: &cftypes.Origins{Items: []cftypes.Origin{{
+			Id: aws.String("alb"), DomainName: aws.String(dnsName),
 			CustomOriginConfig: &cftypes.CustomOriginConfig{OriginProtocolPolicy: cftypes.OriginProtocolPolicyHttpOnly},
 			CustomHeaders:      &cftypes.CustomHeaders{Items: []cftypes.OriginCustomHeader{{HeaderName: aws.String("X-Origin-Verify"), HeaderValue: aws.String("secret")}}},
 		}}},
-		DefaultCacheBehavior: &cftypes.DefaultCacheBehavior{TargetOriginId: aws.String("alb"), CachePolicyId: aws.String("c"), OriginRequestPolicyId: aws.String("all"),
-			AllowedMethods: &cftypes.AllowedMethods{Items: []cftypes.Method{"GET", "HEAD", "OPTIONS", "PUT", "PATCH", "POST", "DELETE"}}},
+		DefaultCacheBehavior: &cftypes.DefaultCacheBehavior{
+			TargetOriginId: aws.String("alb"), CachePolicyId: aws.String("c"), OriginRequestPolicyId: aws.String("all"),
+			AllowedMethods: &cftypes.AllowedMethods{Items: []cftypes.Method{"GET", "HEAD", "OPTIONS", "PUT", "PATCH", "POST", "DELETE"}},
+		},
 	}}}, nil
 }
 
@@ -145,18 +150,18 @@ func running(t testing.TB, d *deployment) *Edge {
 	return e
 }
 
-func get(t *testing.T, url string) (int, string, http.Header) {
+func get(t *testing.T, url string) (status int, body string) {
 	t.Helper()
 	resp, err := http.Get(url)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
+	content, err := io.ReadAll(resp.Body)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return resp.StatusCode, string(body), resp.Header
+	return resp.StatusCode, string(content)
 }
 
 func healthy(t testing.TB, e *Edge, target types.TargetDescription) {
@@ -191,7 +196,7 @@ func TestThroughBothHops(t *testing.T) {
 	if resp.Header.Get("X-Cache") != "Miss from cloudfront" {
 		t.Errorf("%v", resp.Header)
 	}
-	if status, _, _ := get(t, e.ALBURL()+"/a"); status != http.StatusForbidden {
+	if status, _ := get(t, e.ALBURL()+"/a"); status != http.StatusForbidden {
 		t.Errorf("the load balancer without CloudFront's secret: %d, want 403", status)
 	}
 }
@@ -200,13 +205,13 @@ func TestFollowsTheDeployment(t *testing.T) {
 	t.Parallel()
 	d := &deployment{}
 	e := running(t, d)
-	if status, _, _ := get(t, e.URL()); status != http.StatusServiceUnavailable {
+	if status, _ := get(t, e.URL()); status != http.StatusServiceUnavailable {
 		t.Errorf("without a target: %d, want 503", status)
 	}
 	one := instance(t, "i-1", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "one") })
 	d.set(one)
 	healthy(t, e, one)
-	if _, body, _ := get(t, e.URL()); body != "one" {
+	if _, body := get(t, e.URL()); body != "one" {
 		t.Errorf("%q, want one", body)
 	}
 
@@ -215,7 +220,7 @@ func TestFollowsTheDeployment(t *testing.T) {
 	if err := e.Reload(t.Context()); err == nil {
 		t.Error("reload with the API away: no error")
 	}
-	if _, body, _ := get(t, e.URL()); body != "one" {
+	if _, body := get(t, e.URL()); body != "one" {
 		t.Errorf("with the API away: %q, want one", body)
 	}
 	d.fail(nil)
@@ -226,7 +231,7 @@ func TestFollowsTheDeployment(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 10 {
-		if _, body, _ := get(t, e.URL()); body != "two" {
+		if _, body := get(t, e.URL()); body != "two" {
 			t.Errorf("after deregistration: %q, want two", body)
 		}
 	}
@@ -321,6 +326,7 @@ func TestWebSocketAndShutdown(t *testing.T) {
 	if err != nil || resp.StatusCode != http.StatusSwitchingProtocols {
 		t.Fatalf("%v %v, want 101", resp, err)
 	}
+	defer resp.Body.Close()
 	fmt.Fprint(conn, "ping")
 	echo := make([]byte, 4)
 	if _, err := io.ReadFull(r, echo); err != nil || string(echo) != "ping" {
@@ -380,7 +386,7 @@ func TestRollingReplacementDropsNothing(t *testing.T) {
 				default:
 				}
 				resp, err := client.Get(e.URL())
-				if err != nil || resp.StatusCode != 200 {
+				if err != nil || resp.StatusCode != http.StatusOK {
 					failed.Add(1)
 				}
 				if err == nil {

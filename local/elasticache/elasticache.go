@@ -188,7 +188,7 @@ func (m *Manager) watch(id string, s *server) {
 }
 
 func problem(id string, s *server) string {
-	return fmt.Sprintf("%s of replication group %s (pid %d, %s) has ended; `make down` and `make up` start it again, empty", s.Kind, id, s.PID, s.Addr)
+	return fmt.Sprintf("%s of replication group %s (pid %d, %s) has ended; it is started again, empty", s.Kind, id, s.PID, s.Addr)
 }
 
 func (s *server) running() bool {

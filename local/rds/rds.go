@@ -103,6 +103,7 @@ type Manager struct {
 type server struct {
 	*postgres.Server
 	stopping bool
+	granted  string // the password its master user was given; of Reconcile alone
 }
 
 // New returns a Manager that runs nothing yet.
@@ -178,8 +179,8 @@ func (m *Manager) Problems() []string {
 }
 
 func problem(id string, s *postgres.Server) string {
-	return fmt.Sprintf("PostgreSQL of DB instance %s (pid %d, %s) has ended; `make down` and `make up` start it again with its data; its log ends:\n%s",
-		id, s.PID(), s.Addr, s.Tail(5))
+	return fmt.Sprintf("PostgreSQL of DB instance %s (pid %d, %s) has ended; it is started again with its data, and if it ends again `make down` and `make up` start anew; its log ends: %s",
+		id, s.PID(), s.Addr, s.Tail(1))
 }
 
 // Stop ends every server, replicas first, and returns when they have ended.
@@ -378,12 +379,14 @@ func (m *Manager) bring(ctx context.Context, d *instance, deployed map[string]*i
 		m.mu.Unlock()
 		go m.watch(d.id, s)
 	}
-	if d.source != "" {
+	// A password that was set stays set: only another one needs work.
+	if d.source != "" || s.granted == d.password {
 		return nil
 	}
 	if err := grant(ctx, s.Server, d); err != nil {
 		return fmt.Errorf("DB instance %s: %w", d.id, err)
 	}
+	s.granted = d.password
 	return nil
 }
 

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"slices"
 	"strconv"
@@ -87,8 +86,10 @@ func (g *group) update(cfg *settings) {
 
 // register adds a target and starts its health checks. server.mu is held.
 func (g *group) register(reg Target) {
-	t := &target{Target: reg, group: g, idle: make(chan struct{}), since: time.Now(),
-		state: Initial, reason: ReasonRegistration, description: "Target registration is in progress"}
+	t := &target{
+		Target: reg, group: g, idle: make(chan struct{}), since: time.Now(),
+		state: Initial, reason: ReasonRegistration, description: "Target registration is in progress",
+	}
 	t.ctx, t.cancel = context.WithCancelCause(g.server.ctx)
 	var checks context.Context
 	checks, t.stop = context.WithCancel(t.ctx)
@@ -257,12 +258,12 @@ func (t *target) observe(h HealthCheck, reason, description string) {
 
 // set changes the state and tells who waits for it. server.mu is held.
 func (t *target) set(state State, reason, description string) {
-	level := slog.LevelInfo
+	log := t.group.server.log.Info
 	if state == Unhealthy {
-		level = slog.LevelWarn
+		log = t.group.server.log.Warn
 	}
-	t.group.server.log.Log(context.Background(), level, "target is "+string(state),
-		"group", t.group.name(), "target", t.ID, "port", t.Port, "was", t.state, "reason", reason, "description", description)
+	log("target is "+string(state), "group", t.group.name(), "target", t.ID, "port", t.Port,
+		"was", t.state, "reason", reason, "description", description)
 	t.state, t.reason, t.description, t.since = state, reason, description, time.Now()
 	t.group.rebuild()
 	t.group.server.broadcast()

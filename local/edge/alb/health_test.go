@@ -167,13 +167,13 @@ func TestFailOpen(t *testing.T) {
 	group.HealthCheck.Interval = 10 * time.Millisecond
 	apply(t, s, config(forwardTo("a"), group))
 	for _, b := range []*testBackend{one, two} {
-		wait(t, s, "a", b.target, alb.Unhealthy)
+		wait(t, s, b.target, alb.Unhealthy)
 	}
 	if got := served(t, s, 10); got["one"] != 5 || got["two"] != 5 {
 		t.Errorf("all unhealthy: %v, want both to serve alike", got)
 	}
 	c.set(two.hostport, 200)
-	wait(t, s, "a", two.target, alb.Healthy)
+	wait(t, s, two.target, alb.Healthy)
 	if got := served(t, s, 10); got["two"] != 10 {
 		t.Errorf("one healthy: %v, want it to serve all", got)
 	}
@@ -188,8 +188,8 @@ func TestFailOpenBelowMinimum(t *testing.T) {
 	group.HealthCheck.Interval = 10 * time.Millisecond
 	group.MinHealthyPercent = 60
 	apply(t, s, config(forwardTo("a"), group))
-	wait(t, s, "a", one.target, alb.Healthy)
-	wait(t, s, "a", two.target, alb.Unhealthy)
+	wait(t, s, one.target, alb.Healthy)
+	wait(t, s, two.target, alb.Unhealthy)
 	if got := served(t, s, 10); got["two"] != 5 {
 		t.Errorf("half of the targets healthy where 60 %% are asked for: %v, want all to serve", got)
 	}
@@ -213,7 +213,7 @@ func TestRealHealthCheck(t *testing.T) {
 	group := targetGroup("a", 0, b.target)
 	group.HealthCheck.Path, group.HealthCheck.Matcher = "/readyz", "302"
 	apply(t, s, config(forwardTo("a"), group))
-	wait(t, s, "a", b.target, alb.Healthy)
+	wait(t, s, b.target, alb.Healthy)
 	if agent := (<-seen).UserAgent(); agent != "ELB-HealthChecker/2.0" {
 		t.Errorf("User-Agent %q", agent)
 	}
@@ -225,7 +225,7 @@ func TestUnknownAddressIsUnhealthy(t *testing.T) {
 	group := targetGroup("a", 0, alb.Target{ID: "i-1", Port: 1})
 	group.HealthCheck.Interval = time.Millisecond
 	apply(t, s, config(forwardTo("a"), group))
-	wait(t, s, "a", alb.Target{ID: "i-1", Port: 1}, alb.Unhealthy)
+	wait(t, s, alb.Target{ID: "i-1", Port: 1}, alb.Unhealthy)
 	w := httptest.NewRecorder()
 	s.ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
 	if w.Code != http.StatusBadGateway {

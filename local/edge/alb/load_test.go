@@ -80,8 +80,10 @@ func deployed() *api {
 		},
 		listeners: []types.Listener{{
 			ListenerArn: str("l443"), Port: n(443), Protocol: types.ProtocolEnumHttps,
-			DefaultActions: []types.Action{{Type: types.ActionTypeEnumFixedResponse,
-				FixedResponseConfig: &types.FixedResponseActionConfig{StatusCode: str("403"), ContentType: str("text/plain"), MessageBody: str("no")}}},
+			DefaultActions: []types.Action{{
+				Type:                types.ActionTypeEnumFixedResponse,
+				FixedResponseConfig: &types.FixedResponseActionConfig{StatusCode: str("403"), ContentType: str("text/plain"), MessageBody: str("no")},
+			}},
 		}},
 		rules: []types.Rule{
 			{RuleArn: str("r20"), Priority: str("20"), Conditions: []types.RuleCondition{
@@ -92,15 +94,19 @@ func deployed() *api {
 				TargetGroups:                []types.TargetGroupTuple{{TargetGroupArn: str("blue"), Weight: n(95)}, {TargetGroupArn: str("green"), Weight: n(5)}},
 				TargetGroupStickinessConfig: &types.TargetGroupStickinessConfig{Enabled: aws.Bool(true), DurationSeconds: n(3600)},
 			}}}},
-			{RuleArn: str("r3"), Priority: str("3"), Conditions: []types.RuleCondition{{Field: str("host-header"), Values: []string{"old.example.com"}}},
-				Actions: []types.Action{{Type: types.ActionTypeEnumRedirect, RedirectConfig: &types.RedirectActionConfig{Host: str("new.example.com"), StatusCode: types.RedirectActionStatusCodeEnumHttp301}}}},
+			{
+				RuleArn: str("r3"), Priority: str("3"), Conditions: []types.RuleCondition{{Field: str("host-header"), Values: []string{"old.example.com"}}},
+				Actions: []types.Action{{Type: types.ActionTypeEnumRedirect, RedirectConfig: &types.RedirectActionConfig{Host: str("new.example.com"), StatusCode: types.RedirectActionStatusCodeEnumHttp301}}},
+			},
 			{RuleArn: str("default"), Priority: str("default"), IsDefault: aws.Bool(true)},
 		},
 		groups: []types.TargetGroup{
 			{TargetGroupArn: str("green"), TargetGroupName: str("green"), Protocol: types.ProtocolEnumHttp, Port: n(8080), TargetType: types.TargetTypeEnumInstance},
-			{TargetGroupArn: str("blue"), TargetGroupName: str("blue"), Protocol: types.ProtocolEnumHttp, Port: n(8080), TargetType: types.TargetTypeEnumInstance,
+			{
+				TargetGroupArn: str("blue"), TargetGroupName: str("blue"), Protocol: types.ProtocolEnumHttp, Port: n(8080), TargetType: types.TargetTypeEnumInstance,
 				HealthCheckIntervalSeconds: n(5), HealthCheckTimeoutSeconds: n(2), HealthyThresholdCount: n(2), UnhealthyThresholdCount: n(3),
-				HealthCheckPath: str("/readyz"), HealthCheckPort: str("9000"), Matcher: &types.Matcher{HttpCode: str("200-299")}},
+				HealthCheckPath: str("/readyz"), HealthCheckPort: str("9000"), Matcher: &types.Matcher{HttpCode: str("200-299")},
+			},
 		},
 		groupAttrs: []types.TargetGroupAttribute{
 			{Key: str("deregistration_delay.timeout_seconds"), Value: str("15")},
@@ -132,11 +138,15 @@ func TestLoad(t *testing.T) {
 		}
 	}
 	want := alb.Config{
-		LoadBalancer: alb.LoadBalancer{ARN: "lb", Name: "web", DNSName: "web.elb.amazonaws.com",
-			IdleTimeout: 2 * time.Minute, DropInvalidHeaders: true, ForwardedFor: alb.ForwardedForAppend},
+		LoadBalancer: alb.LoadBalancer{
+			ARN: "lb", Name: "web", DNSName: "web.elb.amazonaws.com",
+			IdleTimeout: 2 * time.Minute, DropInvalidHeaders: true, ForwardedFor: alb.ForwardedForAppend,
+		},
 		Listeners: []alb.Listener{{ARN: "l443", Port: 443, Protocol: alb.HTTPS, Rules: []alb.Rule{
-			{ARN: "r3", Priority: 3, Conditions: []alb.Condition{{Field: alb.FieldHost, Values: []string{"old.example.com"}}},
-				Action: alb.Action{Redirect: &alb.Redirect{Host: "new.example.com", Query: "#{query}", Status: 301}}},
+			{
+				ARN: "r3", Priority: 3, Conditions: []alb.Condition{{Field: alb.FieldHost, Values: []string{"old.example.com"}}},
+				Action: alb.Action{Redirect: &alb.Redirect{Host: "new.example.com", Query: "#{query}", Status: 301}},
+			},
 			{ARN: "r20", Priority: 20, Conditions: []alb.Condition{
 				{Field: alb.FieldPath, Values: []string{"/*"}},
 				{Field: alb.FieldHeader, Header: "X-Origin-Verify", Values: []string{"secret"}},
@@ -145,10 +155,14 @@ func TestLoad(t *testing.T) {
 			{ARN: "l443", Action: alb.Action{FixedResponse: &alb.FixedResponse{Status: 403, ContentType: "text/plain", Body: "no"}}},
 		}}},
 		TargetGroups: []alb.TargetGroup{
-			group("blue", alb.HealthCheck{Protocol: alb.HTTP, Port: 9000, Path: "/readyz", Interval: 5 * time.Second, Timeout: 2 * time.Second,
-				HealthyThreshold: 2, UnhealthyThreshold: 3, Matcher: "200-299"}),
-			group("green", alb.HealthCheck{Protocol: alb.HTTP, Path: "/", Interval: 30 * time.Second, Timeout: 5 * time.Second,
-				HealthyThreshold: 5, UnhealthyThreshold: 2, Matcher: "200"}),
+			group("blue", alb.HealthCheck{
+				Protocol: alb.HTTP, Port: 9000, Path: "/readyz", Interval: 5 * time.Second, Timeout: 2 * time.Second,
+				HealthyThreshold: 2, UnhealthyThreshold: 3, Matcher: "200-299",
+			}),
+			group("green", alb.HealthCheck{
+				Protocol: alb.HTTP, Path: "/", Interval: 30 * time.Second, Timeout: 5 * time.Second,
+				HealthyThreshold: 5, UnhealthyThreshold: 2, Matcher: "200",
+			}),
 		},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

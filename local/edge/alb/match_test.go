@@ -73,8 +73,11 @@ func TestConditions(t *testing.T) {
 		// httptest requests come from 192.0.2.1.
 		{"source in block", Condition{Field: FieldSourceIP, Values: []string{"192.0.2.0/24"}}, request("GET", "/"), true},
 		{"source elsewhere", Condition{Field: FieldSourceIP, Values: []string{"10.0.0.0/8"}}, request("GET", "/"), false},
-		{"source is not X-Forwarded-For", Condition{Field: FieldSourceIP, Values: []string{"10.0.0.0/8"}},
-			request("GET", "/", "X-Forwarded-For", "10.1.2.3"), false},
+		{
+			"source is not X-Forwarded-For",
+			Condition{Field: FieldSourceIP, Values: []string{"10.0.0.0/8"}},
+			request("GET", "/", "X-Forwarded-For", "10.1.2.3"), false,
+		},
 	} {
 		p, err := compile(tc.cond)
 		if err != nil {
@@ -109,8 +112,13 @@ func TestMatcher(t *testing.T) {
 		status  int
 		want    bool
 	}{
-		{"200", 200, true}, {"200", 204, false}, {"200,202", 202, true}, {"200-299", 250, true},
-		{"200-299,301", 301, true}, {"200-299", 300, false}, {"200, 404", 404, true},
+		{"200", 200, true},
+		{"200", 204, false},
+		{"200,202", 202, true},
+		{"200-299", 250, true},
+		{"200-299,301", 301, true},
+		{"200-299", 300, false},
+		{"200, 404", 404, true},
 	} {
 		m, err := parseMatcher(tc.matcher)
 		if err != nil {

@@ -161,7 +161,8 @@ func traceID(prior string, now time.Time) string {
 // validFieldName reports whether a header name matches [-A-Za-z0-9]+.
 func validFieldName(name string) bool {
 	for _, b := range []byte(name) {
-		if b != '-' && !('a' <= b|0x20 && b|0x20 <= 'z') && !('0' <= b && b <= '9') {
+		letter, digit := 'a' <= b|0x20 && b|0x20 <= 'z', '0' <= b && b <= '9'
+		if !letter && !digit && b != '-' {
 			return false
 		}
 	}
@@ -198,7 +199,7 @@ func (roundTripper) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	// On the exchange's own context, not on the proxy's: two traces on one
 	// context are merged by reflection, at the price of a small request.
-	return x.forwarder.state.transport.RoundTrip(req.WithContext(httptrace.WithClientTrace(x.ctx, trace)))
+	return x.forwarder.state.transport.RoundTrip(req.WithContext(httptrace.WithClientTrace(x.ctx, trace))) //nolint:contextcheck // see above
 }
 
 // on notes the connection the exchange uses, which ends it when it is idle.
@@ -258,7 +259,7 @@ func (c *idleConn) touch() {
 		return
 	}
 	c.renewAt.Store(now.Add(c.timeout / 32).UnixNano())
-	_ = c.Conn.SetDeadline(now.Add(c.timeout))
+	_ = c.SetDeadline(now.Add(c.timeout))
 }
 
 func (c *idleConn) Read(p []byte) (int, error) {

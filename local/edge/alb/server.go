@@ -366,14 +366,15 @@ func (f *forwarder) serve(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithCancelCause(r.Context())
 	defer cancel(nil)
 	x := &exchange{forwarder: f, group: g, settings: cfg, target: t, cancel: cancel}
-	x.ctx = context.WithValue(ctx, exchangeKey{}, x)
+	ctx = context.WithValue(ctx, exchangeKey{}, x)
+	x.ctx = ctx
 	defer x.over()
-	r = r.WithContext(x.ctx)
+	r = r.WithContext(ctx)
 	idle := cmp.Or(f.state.cfg.LoadBalancer.IdleTimeout, defaultIdleTimeout)
 	if x.upload = hop.NewUpload(w, r, idle, func() { cancel(errClientIdle) }); x.upload != nil {
 		r.Body = x.upload
 	}
-	unlink := context.AfterFunc(t.ctx, func() {
+	unlink := context.AfterFunc(t.ctx, func() { //nolint:contextcheck // the target's end is a second reason to end the request
 		cancel(context.Cause(t.ctx))
 		x.upload.Interrupt()
 	})

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/cookiejar"
@@ -61,11 +62,11 @@ func apply(t *testing.T, s *alb.Server, cfg alb.Config) {
 	}
 }
 
-func wait(t *testing.T, s *alb.Server, group string, target alb.Target, states ...alb.State) {
+func wait(t *testing.T, s *alb.Server, target alb.Target, states ...alb.State) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	if _, err := s.Wait(ctx, group, target, states...); err != nil {
+	if _, err := s.Wait(ctx, "a", target, states...); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -118,11 +119,14 @@ func TestRulesByPriority(t *testing.T) {
 	cfg.Listeners[0].Rules = append([]alb.Rule{
 		{ARN: "r1", Priority: 1, Conditions: []alb.Condition{
 			{Field: alb.FieldPath, Values: []string{"/api/*"}},
-			{Field: alb.FieldMethod, Values: []string{"POST"}}}, Action: text("writes")},
+			{Field: alb.FieldMethod, Values: []string{"POST"}},
+		}, Action: text("writes")},
 		{ARN: "r2", Priority: 2, Conditions: []alb.Condition{{Field: alb.FieldPath, Values: []string{"/api/*"}}}, Action: text("reads")},
 	}, cfg.Listeners[0].Rules...)
-	cfg.Listeners = append(cfg.Listeners, alb.Listener{ARN: "l2", Port: 8443, Protocol: alb.HTTP,
-		Rules: []alb.Rule{{ARN: "d2", Action: text("other port")}}})
+	cfg.Listeners = append(cfg.Listeners, alb.Listener{
+		ARN: "l2", Port: 8443, Protocol: alb.HTTP,
+		Rules: []alb.Rule{{ARN: "d2", Action: text("other port")}},
+	})
 	apply(t, s, cfg)
 	for _, tc := range []struct {
 		method, path string
@@ -209,8 +213,8 @@ func TestAlgorithms(t *testing.T) {
 	group := targetGroup("a", 0, slow.target, fast.target)
 	group.Algorithm = alb.LeastOutstanding
 	apply(t, s, config(forwardTo("a"), group))
-	wait(t, s, "a", slow.target, alb.Healthy)
-	wait(t, s, "a", fast.target, alb.Healthy)
+	wait(t, s, slow.target, alb.Healthy)
+	wait(t, s, fast.target, alb.Healthy)
 
 	// Ties are spread, so one of the first requests stays at the slow target.
 	var held sync.WaitGroup
@@ -244,8 +248,10 @@ func TestTargetGroupStickiness(t *testing.T) {
 	var pick atomic.Int64
 	s := server(t, alb.Options{Check: alwaysHealthy, IntN: func(n int) int { return int(pick.Load()) % n }})
 	rule := func(blueWeight, greenWeight int, sticky time.Duration) alb.Config {
-		return config(alb.Action{Forward: &alb.Forward{Stickiness: sticky,
-			Groups: []alb.WeightedGroup{{"blue", blueWeight}, {"green", greenWeight}}}},
+		return config(alb.Action{Forward: &alb.Forward{
+			Stickiness: sticky,
+			Groups:     []alb.WeightedGroup{{"blue", blueWeight}, {"green", greenWeight}},
+		}},
 			targetGroup("blue", 0, blue.target), targetGroup("green", 0, green.target))
 	}
 	apply(t, s, rule(50, 50, time.Hour))
@@ -258,24 +264,24 @@ func TestTargetGroupStickiness(t *testing.T) {
 		}
 		return &http.Client{Jar: jar}
 	}
-	get := func(c *http.Client) (string, *http.Response) {
+	get := func(c *http.Client) (string, []*http.Cookie) {
 		resp, err := c.Get(front.URL)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer resp.Body.Close()
 		body, _ := io.ReadAll(resp.Body)
-		return string(body), resp
+		return string(body), resp.Cookies()
 	}
 
 	sticky := client()
-	first, resp := get(sticky)
+	first, cookies := get(sticky)
 	names := map[string]*http.Cookie{}
-	for _, c := range resp.Cookies() {
+	for _, c := range cookies {
 		names[c.Name] = c
 	}
 	if first != "blue" || names["AWSALBTG"] == nil || names["AWSALBTGCORS"] == nil {
-		t.Fatalf("first answer from %s with %v, want blue with AWSALBTG and its CORS twin", first, resp.Cookies())
+		t.Fatalf("first answer from %s with %v, want blue with AWSALBTG and its CORS twin", first, cookies)
 	}
 	if strings.Contains(names["AWSALBTG"].Value, "blue") {
 		t.Errorf("the cookie tells its content: %s", names["AWSALBTG"].Value)
@@ -310,8 +316,8 @@ func TestTargetGroupStickiness(t *testing.T) {
 	forged := client()
 	u, _ := url.Parse(front.URL)
 	forged.Jar.SetCookies(u, []*http.Cookie{{Name: "AWSALBTG", Value: "Ymx1ZQ"}})
-	if got, resp := get(forged); got != "green" || len(resp.Cookies()) != 2 {
-		t.Errorf("forged cookie: got %s and %v, want green and new cookies", got, resp.Cookies())
+	if got, cookies := get(forged); got != "green" || len(cookies) != 2 {
+		t.Errorf("forged cookie: got %s and %v, want green and new cookies", got, cookies)
 	}
 }
 
@@ -333,8 +339,8 @@ func TestTargetStickiness(t *testing.T) {
 			group := targetGroup("a", 0, one.target, two.target)
 			group.Stickiness = alb.TargetStickiness{Duration: time.Hour, AppCookie: app}
 			apply(t, s, config(forwardTo("a"), group))
-			wait(t, s, "a", one.target, alb.Healthy)
-			wait(t, s, "a", two.target, alb.Healthy)
+			wait(t, s, one.target, alb.Healthy)
+			wait(t, s, two.target, alb.Healthy)
 			front := httptest.NewServer(s)
 			defer front.Close()
 			jar, _ := cookiejar.New(nil)
@@ -367,7 +373,7 @@ func TestTargetStickiness(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer resp.Body.Close()
-			if resp.StatusCode != 200 {
+			if resp.StatusCode != http.StatusOK {
 				t.Errorf("after deregistration: %d", resp.StatusCode)
 			}
 		})
@@ -404,9 +410,7 @@ func TestForwardedHeaders(t *testing.T) {
 		s.ServeHTTP(httptest.NewRecorder(), r)
 		seen := <-got
 		want := map[string]string{"X-Forwarded-Proto": "https", "X-Forwarded-Port": "443", "X-Forwarded-Host": "kept.example.com", "X-Hop": ""}
-		for name, value := range tc.want {
-			want[name] = value
-		}
+		maps.Copy(want, tc.want)
 		for name, value := range want {
 			if have := strings.Join(seen.Header[name], "|"); have != value {
 				t.Errorf("%s: %s is %q, want %q", tc.name, name, have, value)
@@ -507,7 +511,7 @@ func TestIdleTimeoutIsNotATimeLimit(t *testing.T) {
 			_, _ = upload.Write([]byte("x"))
 			time.Sleep(200 * time.Millisecond)
 		}
-		upload.Close()
+		_ = upload.Close()
 	}()
 	resp, err := http.Post(front.URL, "text/plain", body)
 	if err != nil {
@@ -645,7 +649,7 @@ func TestWebSocketPassesAndDrains(t *testing.T) {
 	if _, err := r.ReadByte(); !errors.Is(err, io.EOF) {
 		t.Errorf("after the deregistration delay: %v, want the socket closed", err)
 	}
-	wait(t, s, "a", b.target, alb.Unused)
+	wait(t, s, b.target, alb.Unused)
 }
 
 func TestDrainingLetsRequestsFinish(t *testing.T) {
@@ -665,7 +669,7 @@ func TestDrainingLetsRequestsFinish(t *testing.T) {
 	<-arrived
 
 	apply(t, s, config(forwardTo("a"), targetGroup("a", time.Minute, fresh.target)))
-	wait(t, s, "a", old.target, alb.Draining)
+	wait(t, s, old.target, alb.Draining)
 	if got := served(t, s, 10); got["fresh"] != 10 {
 		t.Errorf("while draining: %v, want no new request at the old target", got)
 	}
@@ -679,7 +683,7 @@ func TestDrainingLetsRequestsFinish(t *testing.T) {
 	if w.Code != 200 || w.Body.String() != "old" {
 		t.Errorf("request in flight: %d %s", w.Code, w.Body)
 	}
-	wait(t, s, "a", old.target, alb.Unused) // at once, not after a minute
+	wait(t, s, old.target, alb.Unused) // at once, not after a minute
 }
 
 func TestDeregistrationDelayEndsRequests(t *testing.T) {
@@ -735,7 +739,7 @@ func TestReloadUnderLoad(t *testing.T) {
 				default:
 				}
 				resp, err := client.Get(front.URL)
-				if err != nil || resp.StatusCode != 200 {
+				if err != nil || resp.StatusCode != http.StatusOK {
 					failed.Add(1)
 				}
 				if err == nil {

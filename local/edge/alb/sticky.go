@@ -71,7 +71,9 @@ func (s sealer) open(r *http.Request, kind string, now time.Time) string {
 func (s sealer) cookies(kind, value string, duration time.Duration, secure bool, now time.Time) []string {
 	sealed := s.seal(kind, value, now.Add(duration))
 	plain := http.Cookie{Name: kind, Value: sealed, Path: "/", Expires: now.Add(cookieLife)}
-	cors := http.Cookie{Name: kind + corsSuffix, Value: sealed, Path: "/", Expires: now.Add(cookieLife),
-		SameSite: http.SameSiteNoneMode, Secure: secure}
+	cors := http.Cookie{
+		Name: kind + corsSuffix, Value: sealed, Path: "/", Expires: now.Add(cookieLife),
+		SameSite: http.SameSiteNoneMode, Secure: secure,
+	}
 	return []string{plain.String(), cors.String()}
 }

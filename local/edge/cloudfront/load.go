@@ -291,7 +291,7 @@ func (o *oneOrMore) UnmarshalJSON(data []byte) error {
 func defaultBehavior(b types.DefaultCacheBehavior) types.CacheBehavior {
 	return types.CacheBehavior{
 		PathPattern: aws.String("*"), TargetOriginId: b.TargetOriginId, ViewerProtocolPolicy: b.ViewerProtocolPolicy,
-		AllowedMethods: b.AllowedMethods, CachePolicyId: b.CachePolicyId, ForwardedValues: b.ForwardedValues,
+		AllowedMethods: b.AllowedMethods, CachePolicyId: b.CachePolicyId,
 		OriginRequestPolicyId: b.OriginRequestPolicyId, ResponseHeadersPolicyId: b.ResponseHeadersPolicyId,
 		FunctionAssociations: b.FunctionAssociations, LambdaFunctionAssociations: b.LambdaFunctionAssociations,
 		TrustedKeyGroups: b.TrustedKeyGroups, TrustedSigners: b.TrustedSigners,
@@ -365,17 +365,8 @@ func (l *loader) forward(ctx context.Context, b types.CacheBehavior, f *Forward)
 				f.AcceptEncoding = append(f.AcceptEncoding, "gzip")
 			}
 		}
-	} else if v := b.ForwardedValues; v != nil {
-		f.Headers = append(f.Headers, selector("whitelist", headerNames(v.Headers)))
-		if v.Headers != nil && slices.Contains(v.Headers.Items, "*") {
-			f.Headers = []Selector{{Mode: SelectAll}}
-		}
-		if v.Cookies != nil {
-			f.Cookies = append(f.Cookies, selector(string(v.Cookies.Forward), cookieNames(v.Cookies.WhitelistedNames)))
-		}
-		if aws.ToBool(v.QueryString) {
-			f.Query = []Selector{{Mode: SelectAll}}
-		}
+	} else {
+		return errors.New("has no cache policy; the legacy cache settings (ForwardedValues) are not supported here")
 	}
 	if id := aws.ToString(b.OriginRequestPolicyId); id != "" {
 		out, err := l.api.GetOriginRequestPolicy(ctx, &cf.GetOriginRequestPolicyInput{Id: &id})

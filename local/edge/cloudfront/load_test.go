@@ -33,7 +33,8 @@ func (a *api) ListDistributions(context.Context, *cf.ListDistributionsInput, ...
 
 func (a *api) GetDistribution(_ context.Context, in *cf.GetDistributionInput, _ ...func(*cf.Options)) (*cf.GetDistributionOutput, error) {
 	return &cf.GetDistributionOutput{Distribution: &types.Distribution{
-		Id: in.Id, ARN: aws.String("arn:aws:cloudfront::1:distribution/" + *in.Id), DomainName: aws.String("d1.cloudfront.net"), DistributionConfig: a.config}}, nil
+		Id: in.Id, ARN: aws.String("arn:aws:cloudfront::1:distribution/" + *in.Id), DomainName: aws.String("d1.cloudfront.net"), DistributionConfig: a.config,
+	}}, nil
 }
 
 func (a *api) GetCachePolicy(context.Context, *cf.GetCachePolicyInput, ...func(*cf.Options)) (*cf.GetCachePolicyOutput, error) {
@@ -78,9 +79,12 @@ func deployed() *api {
 		config: &types.DistributionConfig{
 			Enabled: aws.Bool(true), DefaultRootObject: str("index.html"), WebACLId: str("acl"),
 			Origins: &types.Origins{Items: []types.Origin{
-				{Id: str("alb"), DomainName: str(albName), CustomOriginConfig: &types.CustomOriginConfig{
-					OriginProtocolPolicy: types.OriginProtocolPolicyHttpOnly, HTTPPort: aws.Int32(80), HTTPSPort: aws.Int32(443), OriginReadTimeout: aws.Int32(60)},
-					CustomHeaders: &types.CustomHeaders{Items: []types.OriginCustomHeader{{HeaderName: str("X-Origin-Verify"), HeaderValue: str("secret")}}}},
+				{
+					Id: str("alb"), DomainName: str(albName), CustomOriginConfig: &types.CustomOriginConfig{
+						OriginProtocolPolicy: types.OriginProtocolPolicyHttpOnly, HTTPPort: aws.Int32(80), HTTPSPort: aws.Int32(443), OriginReadTimeout: aws.Int32(60),
+					},
+					CustomHeaders: &types.CustomHeaders{Items: []types.OriginCustomHeader{{HeaderName: str("X-Origin-Verify"), HeaderValue: str("secret")}}},
+				},
 				{Id: str("vpc"), DomainName: str(albName), VpcOriginConfig: &types.VpcOriginConfig{VpcOriginId: str("vo-1")}},
 				{Id: str("s3"), DomainName: str("my.site.s3.eu-west-1.amazonaws.com"), S3OriginConfig: &types.S3OriginConfig{}, OriginAccessControlId: str("oac")},
 			}},
@@ -89,8 +93,10 @@ func deployed() *api {
 				AllowedMethods: &types.AllowedMethods{Items: []types.Method{types.MethodGet, types.MethodPost}},
 				CachePolicyId:  str("c"), OriginRequestPolicyId: str("o"), ResponseHeadersPolicyId: str("r"),
 			}}},
-			DefaultCacheBehavior: &types.DefaultCacheBehavior{TargetOriginId: str("s3"), ViewerProtocolPolicy: types.ViewerProtocolPolicyAllowAll,
-				ForwardedValues: &types.ForwardedValues{QueryString: aws.Bool(true), Cookies: &types.CookiePreference{Forward: types.ItemSelectionAll}}},
+			DefaultCacheBehavior: &types.DefaultCacheBehavior{
+				TargetOriginId: str("s3"), ViewerProtocolPolicy: types.ViewerProtocolPolicyAllowAll,
+				CachePolicyId: str("c"),
+			},
 		},
 		cache: &types.CachePolicyConfig{ParametersInCacheKeyAndForwardedToOrigin: &types.ParametersInCacheKeyAndForwardedToOrigin{
 			EnableAcceptEncodingGzip: aws.Bool(true), EnableAcceptEncodingBrotli: aws.Bool(true),
@@ -99,8 +105,10 @@ func deployed() *api {
 		request: &types.OriginRequestPolicyConfig{
 			HeadersConfig: &types.OriginRequestPolicyHeadersConfig{HeaderBehavior: types.OriginRequestPolicyHeaderBehaviorAllExcept, Headers: &types.Headers{Items: []string{"host"}}},
 			CookiesConfig: &types.OriginRequestPolicyCookiesConfig{CookieBehavior: types.OriginRequestPolicyCookieBehaviorAll},
-			QueryStringsConfig: &types.OriginRequestPolicyQueryStringsConfig{QueryStringBehavior: types.OriginRequestPolicyQueryStringBehaviorWhitelist,
-				QueryStrings: &types.QueryStringNames{Items: []string{"q"}}},
+			QueryStringsConfig: &types.OriginRequestPolicyQueryStringsConfig{
+				QueryStringBehavior: types.OriginRequestPolicyQueryStringBehaviorWhitelist,
+				QueryStrings:        &types.QueryStringNames{Items: []string{"q"}},
+			},
 		},
 		response: &types.ResponseHeadersPolicyConfig{
 			SecurityHeadersConfig: &types.ResponseHeadersPolicySecurityHeadersConfig{
@@ -125,12 +133,18 @@ func TestLoad(t *testing.T) {
 	want := cloudfront.Config{
 		ID: "E1", ARN: "arn:aws:cloudfront::1:distribution/E1", DomainName: "d1.cloudfront.net", Enabled: true, DefaultRootObject: "index.html",
 		Origins: map[string]cloudfront.Origin{
-			"alb": {ID: "alb", DomainName: albName, Headers: []cloudfront.Header{{Name: "X-Origin-Verify", Value: "secret"}},
-				ProtocolPolicy: "http-only", HTTPPort: 80, HTTPSPort: 443, ReadTimeout: time.Minute, KeepAlive: 5 * time.Second, ConnectTimeout: 10 * time.Second},
-			"vpc": {ID: "vpc", DomainName: albName, ProtocolPolicy: "https-only", HTTPPort: 80, HTTPSPort: 8443,
-				ReadTimeout: 30 * time.Second, KeepAlive: 5 * time.Second, ConnectTimeout: 10 * time.Second},
-			"s3": {ID: "s3", DomainName: "my.site.s3.eu-west-1.amazonaws.com", Bucket: "my.site", Access: cloudfront.BucketAccess{Get: true},
-				ProtocolPolicy: "http-only", HTTPPort: 80, HTTPSPort: 443, ReadTimeout: 30 * time.Second, KeepAlive: 5 * time.Second, ConnectTimeout: 10 * time.Second},
+			"alb": {
+				ID: "alb", DomainName: albName, Headers: []cloudfront.Header{{Name: "X-Origin-Verify", Value: "secret"}},
+				ProtocolPolicy: "http-only", HTTPPort: 80, HTTPSPort: 443, ReadTimeout: time.Minute, KeepAlive: 5 * time.Second, ConnectTimeout: 10 * time.Second,
+			},
+			"vpc": {
+				ID: "vpc", DomainName: albName, ProtocolPolicy: "https-only", HTTPPort: 80, HTTPSPort: 8443,
+				ReadTimeout: 30 * time.Second, KeepAlive: 5 * time.Second, ConnectTimeout: 10 * time.Second,
+			},
+			"s3": {
+				ID: "s3", DomainName: "my.site.s3.eu-west-1.amazonaws.com", Bucket: "my.site", Access: cloudfront.BucketAccess{Get: true},
+				ProtocolPolicy: "http-only", HTTPPort: 80, HTTPSPort: 443, ReadTimeout: 30 * time.Second, KeepAlive: 5 * time.Second, ConnectTimeout: 10 * time.Second,
+			},
 		},
 		Behaviors: []cloudfront.Behavior{
 			{PathPattern: "/v1/*", OriginID: "alb", Methods: []string{"GET", "POST"}, Forward: cloudfront.Forward{
@@ -146,9 +160,8 @@ func TestLoad(t *testing.T) {
 				CORS: &cloudfront.CORS{Origins: []string{"*"}, Methods: anyMethodSorted},
 			}},
 			{PathPattern: "*", OriginID: "s3", Methods: []string{"GET", "HEAD"}, Forward: cloudfront.Forward{
-				Headers: []cloudfront.Selector{{Mode: cloudfront.SelectNamed}},
-				Cookies: []cloudfront.Selector{{Mode: cloudfront.SelectAll}},
-				Query:   []cloudfront.Selector{{Mode: cloudfront.SelectAll}},
+				Headers:        []cloudfront.Selector{{Mode: cloudfront.SelectNamed, Names: []string{"Accept"}}},
+				AcceptEncoding: []string{"br", "gzip"},
 			}},
 		},
 		Ignored: []string{"viewer protocol policy redirect-to-https"},
@@ -169,8 +182,10 @@ func TestBucketPolicies(t *testing.T) {
 	}{
 		{"none", "", cloudfront.BucketAccess{}},
 		{"origin access control", controlled, cloudfront.BucketAccess{Get: true}},
-		{"list too", `{"Statement":{"Effect":"Allow","Principal":{"Service":["cloudfront.amazonaws.com"]},"Action":["s3:GetObject","s3:List*"]}}`,
-			cloudfront.BucketAccess{Get: true, List: true}},
+		{
+			"list too", `{"Statement":{"Effect":"Allow","Principal":{"Service":["cloudfront.amazonaws.com"]},"Action":["s3:GetObject","s3:List*"]}}`,
+			cloudfront.BucketAccess{Get: true, List: true},
+		},
 		{"another distribution", strings.ReplaceAll(controlled, "/E1", "/E2"), cloudfront.BucketAccess{}},
 		{"public", `{"Statement":[{"Effect":"Allow","Principal":"*","Action":"s3:GetObject"}]}`, cloudfront.BucketAccess{Get: true}},
 		{"other principal", `{"Statement":[{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::1:root"},"Action":"s3:*"}]}`, cloudfront.BucketAccess{}},
@@ -198,6 +213,7 @@ func TestLoadErrors(t *testing.T) {
 			a.distributions = append(a.distributions, types.DistributionSummary{Id: aws.String("E2")})
 		}, "E1, E2"},
 		{"unknown origin", func(a *api) { a.config.DefaultCacheBehavior.TargetOriginId = aws.String("x") }, `origin "x" does not exist`},
+		{"legacy cache settings", func(a *api) { a.config.DefaultCacheBehavior.CachePolicyId = nil }, "no cache policy"},
 		{"not a bucket", func(a *api) { a.config.Origins.Items[2].DomainName = aws.String("example.com") }, "example.com"},
 	} {
 		a := deployed()

@@ -31,8 +31,10 @@ func distribution() cloudfront.Config {
 	return cloudfront.Config{
 		ID: "E1", Enabled: true, DefaultRootObject: "index.html",
 		Origins: map[string]cloudfront.Origin{
-			"alb": {ID: "alb", DomainName: albName, ProtocolPolicy: "http-only", HTTPPort: 80,
-				Headers: []cloudfront.Header{{Name: "X-Origin-Verify", Value: "secret"}}},
+			"alb": {
+				ID: "alb", DomainName: albName, ProtocolPolicy: "http-only", HTTPPort: 80,
+				Headers: []cloudfront.Header{{Name: "X-Origin-Verify", Value: "secret"}},
+			},
 			"s3": {ID: "s3", DomainName: "site.s3.us-east-1.amazonaws.com", Bucket: "site", Path: "/v1", Access: cloudfront.BucketAccess{Get: true}},
 		},
 		Behaviors: []cloudfront.Behavior{
@@ -43,7 +45,8 @@ func distribution() cloudfront.Config {
 				Set: []cloudfront.PolicyHeader{
 					{Header: cloudfront.Header{Name: "X-Content-Type-Options", Value: "nosniff"}, Override: true},
 					{Header: cloudfront.Header{Name: "Cache-Control", Value: "policy"}},
-				}}},
+				},
+			}},
 		},
 	}
 }
@@ -90,7 +93,13 @@ func setup(t *testing.T, cfg cloudfront.Config, h http.HandlerFunc) *httptest.Se
 	return front
 }
 
-func do(t *testing.T, method, url string, header http.Header) (*http.Response, string) {
+type answer struct {
+	status int
+	header http.Header
+	body   string
+}
+
+func do(t *testing.T, method, url string, header http.Header) answer {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), method, url, nil)
 	if err != nil {
@@ -111,7 +120,7 @@ func do(t *testing.T, method, url string, header http.Header) (*http.Response, s
 	if err != nil {
 		t.Fatal(err)
 	}
-	return resp, string(body)
+	return answer{resp.StatusCode, resp.Header, string(body)}
 }
 
 func TestBehaviorsInOrder(t *testing.T) {
@@ -132,16 +141,16 @@ func TestBehaviorsInOrder(t *testing.T) {
 		{"POST", "/index.html", 403, "not configured to allow"},
 		{"PROPFIND", "/v1/x", 405, "not supported"},
 	} {
-		resp, body := do(t, tc.method, front.URL+tc.path, nil)
-		if resp.StatusCode != tc.status || !strings.Contains(body, tc.body) {
-			t.Errorf("%s %s: %d %q, want %d %q", tc.method, tc.path, resp.StatusCode, body, tc.status, tc.body)
+		got := do(t, tc.method, front.URL+tc.path, nil)
+		if got.status != tc.status || !strings.Contains(got.body, tc.body) {
+			t.Errorf("%s %s: %d %q, want %d %q", tc.method, tc.path, got.status, got.body, tc.status, tc.body)
 		}
 		cache := "Miss from cloudfront"
 		if tc.status >= 400 {
 			cache = "Error from cloudfront"
 		}
-		if resp.Header.Get("X-Cache") != cache || !strings.Contains(resp.Header.Get("Via"), "(CloudFront)") || len(resp.Header.Get("X-Amz-Cf-Id")) != 56 {
-			t.Errorf("%s %s: headers %v", tc.method, tc.path, resp.Header)
+		if got.header.Get("X-Cache") != cache || !strings.Contains(got.header.Get("Via"), "(CloudFront)") || len(got.header.Get("X-Amz-Cf-Id")) != 56 {
+			t.Errorf("%s %s: headers %v", tc.method, tc.path, got.header)
 		}
 	}
 }
@@ -177,15 +186,27 @@ func TestOriginRequest(t *testing.T) {
 		host    string
 	}{
 		{"AllViewer", allViewer, map[string]string{"X-A": "1", "Cookie": "a=1; b=2", "User-Agent": "viewer", "Accept-Encoding": "zstd, gzip;q=0.5, br", "Authorization": "Bearer x"}, "/v1/x?p=1&q=2", "shop.example.com"},
-		{"AllViewerExceptHostHeader", cloudfront.Forward{Headers: except("host"), Cookies: all, Query: all},
-			map[string]string{"X-A": "1", "User-Agent": "viewer"}, "/v1/x?p=1&q=2", albName},
+		{
+			"AllViewerExceptHostHeader",
+			cloudfront.Forward{Headers: except("host"), Cookies: all, Query: all},
+			map[string]string{"X-A": "1", "User-Agent": "viewer"},
+			"/v1/x?p=1&q=2", albName,
+		},
 		{"none", cloudfront.Forward{}, map[string]string{"X-A": "", "Cookie": "", "User-Agent": "Amazon CloudFront", "Range": "bytes=0-1", "Accept-Encoding": "", "Authorization": ""}, "/v1/x", albName},
-		{"named", cloudfront.Forward{Headers: named("x-a"), Cookies: named("b"), Query: named("q")},
-			map[string]string{"X-A": "1", "X-B": "", "Cookie": "b=2"}, "/v1/x?q=2", albName},
+		{
+			"named",
+			cloudfront.Forward{Headers: named("x-a"), Cookies: named("b"), Query: named("q")},
+			map[string]string{"X-A": "1", "X-B": "", "Cookie": "b=2"},
+			"/v1/x?q=2", albName,
+		},
 		{"except", cloudfront.Forward{Cookies: except("a"), Query: except("p")}, map[string]string{"Cookie": "b=2"}, "/v1/x?q=2", albName},
 		{"compression enabled", cloudfront.Forward{AcceptEncoding: []string{"br", "gzip"}}, map[string]string{"Accept-Encoding": "br,gzip"}, "/v1/x", albName},
-		{"generated", cloudfront.Forward{Headers: []cloudfront.Selector{{Mode: cloudfront.SelectAll, Generated: []string{"CloudFront-Forwarded-Proto"}}}},
-			map[string]string{"Cloudfront-Forwarded-Proto": "http"}, "/v1/x", "shop.example.com"},
+		{
+			"generated",
+			cloudfront.Forward{Headers: []cloudfront.Selector{{Mode: cloudfront.SelectAll, Generated: []string{"CloudFront-Forwarded-Proto"}}}},
+			map[string]string{"Cloudfront-Forwarded-Proto": "http"},
+			"/v1/x", "shop.example.com",
+		},
 	} {
 		cfg := distribution()
 		cfg.Behaviors[0].Forward = tc.forward
@@ -228,7 +249,8 @@ func TestObjects(t *testing.T) {
 	}{
 		{"GET", "/a%20b/app.js", nil, 200, "0123456789", map[string]string{
 			"Content-Type": "text/javascript; charset=utf-8", "Content-Length": "10", "Etag": `"e1"`, "Server": "AmazonS3",
-			"X-Content-Type-Options": "nosniff", "X-Amz-Meta-Internal": "", "Cache-Control": "immutable"}},
+			"X-Content-Type-Options": "nosniff", "X-Amz-Meta-Internal": "", "Cache-Control": "immutable",
+		}},
 		{"HEAD", "/a%20b/app.js", nil, 200, "", map[string]string{"Content-Length": "10"}},
 		{"GET", "/a%20b/app.js", http.Header{"Range": {"bytes=2-4"}}, 206, "234", map[string]string{"Content-Range": "bytes 2-4/10"}},
 		{"HEAD", "/a%20b/app.js", http.Header{"Range": {"bytes=2-4"}}, 206, "", map[string]string{"Content-Length": "3"}},
@@ -239,12 +261,12 @@ func TestObjects(t *testing.T) {
 		{"GET", "/missing.js", nil, 403, "<Code>AccessDenied</Code>", map[string]string{"Content-Type": "application/xml", "X-Content-Type-Options": "nosniff"}},
 		{"HEAD", "/missing.js", nil, 403, "", nil},
 	} {
-		resp, body := do(t, tc.method, front.URL+tc.path, tc.header)
-		if resp.StatusCode != tc.status || !strings.Contains(body, tc.body) {
-			t.Errorf("%s %s %v: %d %q, want %d %q", tc.method, tc.path, tc.header, resp.StatusCode, body, tc.status, tc.body)
+		got := do(t, tc.method, front.URL+tc.path, tc.header)
+		if got.status != tc.status || !strings.Contains(got.body, tc.body) {
+			t.Errorf("%s %s %v: %d %q, want %d %q", tc.method, tc.path, tc.header, got.status, got.body, tc.status, tc.body)
 		}
 		for name, value := range tc.want {
-			if have := resp.Header.Get(name); have != value {
+			if have := got.header.Get(name); have != value {
 				t.Errorf("%s %s: %s is %q, want %q", tc.method, tc.path, name, have, value)
 			}
 		}
@@ -267,8 +289,8 @@ func TestBucketAccess(t *testing.T) {
 		origin.Access = tc.access
 		cfg.Origins["s3"] = origin
 		front := setup(t, cfg, http.NotFound)
-		if resp, body := do(t, "GET", front.URL+tc.path, nil); resp.StatusCode != tc.want {
-			t.Errorf("%+v %s: %d %s, want %d", tc.access, tc.path, resp.StatusCode, body, tc.want)
+		if got := do(t, "GET", front.URL+tc.path, nil); got.status != tc.want {
+			t.Errorf("%+v %s: %d %s, want %d", tc.access, tc.path, got.status, got.body, tc.want)
 		}
 	}
 }
@@ -277,20 +299,21 @@ func TestCORS(t *testing.T) {
 	t.Parallel()
 	cfg := distribution()
 	cfg.Behaviors[0].ResponseHeaders = &cloudfront.ResponseHeaders{CORS: &cloudfront.CORS{
-		Origins: []string{"https://*.example.com"}, Methods: []string{"GET"}, Headers: []string{"X-A"}, Credentials: true, MaxAge: time.Hour, Override: true}}
+		Origins: []string{"https://*.example.com"}, Methods: []string{"GET"}, Headers: []string{"X-A"}, Credentials: true, MaxAge: time.Hour, Override: true,
+	}}
 	front := setup(t, cfg, func(http.ResponseWriter, *http.Request) {})
-	resp, _ := do(t, "OPTIONS", front.URL+"/v1/x", http.Header{"Origin": {"https://shop.example.com"}})
+	got := do(t, "OPTIONS", front.URL+"/v1/x", http.Header{"Origin": {"https://shop.example.com"}})
 	for name, want := range map[string]string{
 		"Access-Control-Allow-Origin": "https://shop.example.com", "Access-Control-Allow-Credentials": "true",
 		"Access-Control-Allow-Methods": "GET", "Access-Control-Max-Age": "3600",
 	} {
-		if got := resp.Header.Get(name); got != want {
-			t.Errorf("%s is %q, want %q", name, got, want)
+		if have := got.header.Get(name); have != want {
+			t.Errorf("%s is %q, want %q", name, have, want)
 		}
 	}
-	resp, _ = do(t, "GET", front.URL+"/v1/x", http.Header{"Origin": {"https://evil.example"}})
-	if got := resp.Header.Get("Access-Control-Allow-Origin"); got != "" {
-		t.Errorf("another site: Access-Control-Allow-Origin %q", got)
+	got = do(t, "GET", front.URL+"/v1/x", http.Header{"Origin": {"https://evil.example"}})
+	if have := got.header.Get("Access-Control-Allow-Origin"); have != "" {
+		t.Errorf("another site: Access-Control-Allow-Origin %q", have)
 	}
 }
 

@@ -41,7 +41,7 @@ func TestUploadEndsWhenTheClientIsIdle(t *testing.T) {
 	}))
 	defer srv.Close()
 	body, upload := io.Pipe()
-	defer upload.Close()
+	defer func() { _ = upload.Close() }()
 	go func() { _, _ = upload.Write([]byte("abc")) }()
 	resp, err := http.Post(srv.URL, "text/plain", body)
 	if err != nil {
