@@ -234,14 +234,10 @@ func (r *runtime) startEmulator(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	ports, err := process.FreePorts(2)
-	if err != nil {
-		return "", err
-	}
 	r.emulator, err = emulator.Start(ctx, emulator.Options{
 		Runner: r.runner, Python: python, Port: c.AWSPort, Region: c.Region,
-		RunDir: filepath.Join(c.RunDir, "emulator"), DatabasePort: ports[0], CachePort: ports[1],
-		Env: []string{contract.EnvCAFile + "=" + r.ca.File},
+		RunDir: filepath.Join(c.RunDir, "emulator"),
+		Env:    []string{contract.EnvCAFile + "=" + r.ca.File},
 	})
 	if err != nil {
 		return "", err

@@ -37,7 +37,8 @@ func printStatus(w io.Writer, s local.Status) error {
 	fmt.Fprintf(t, "alb\t%s\tthe load balancer: answers 403 to whom is not CloudFront\n", s.ALBURL)
 	fmt.Fprintf(t, "aws\t%s\t%s %s\n", s.AWSEndpointURL, s.Emulator.Name, s.Emulator.Version)
 	for _, p := range s.Postgres {
-		fmt.Fprintf(t, "postgres\t%s\t%s, shard %s, pid %d\n", p.DSN, p.Role, p.Shard, p.PID)
+		dsn, _, _ := strings.Cut(p.DSN, "?")
+		fmt.Fprintf(t, "postgres\t%s\t%s, shard %s, pid %d\n", dsn, p.Role, p.Shard, p.PID)
 	}
 	if s.Redis.Kind != "" {
 		fmt.Fprintf(t, "redis\t%s\t%s, pid %d\n", s.Redis.URL, s.Redis.Kind, s.Redis.PID)

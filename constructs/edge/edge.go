@@ -190,13 +190,28 @@ func (p Props) Validate() error {
 	bad.Check(len(p.DomainNames) == 0 || p.Certificate != nil, "Certificate", "nil", "the certificate of DomainNames")
 	bad.Check(len(p.DomainNames) > 0 || p.Certificate == nil, "DomainNames", p.DomainNames, "the names that Certificate is for")
 	if p.Certificate != nil {
-		region := p.Certificate.Env().Region
-		bad.Check(*awscdk.Token_IsUnresolved(region) || *region == "us-east-1", "Certificate", "in "+*region, "a certificate of us-east-1")
+		region := certificateRegion(p.Certificate)
+		bad.Check(region == "" || region == "us-east-1", "Certificate", "in "+region, "a certificate of us-east-1")
 	}
 	cdkx.OneOf(&bad, "PriceClass", p.PriceClass, PriceClassAll, PriceClass200, PriceClass100)
 	bad.Check(p.LogBucket == nil || !p.NoAccessLogs, "NoAccessLogs", p.NoAccessLogs, "false when LogBucket is given")
 	bad.Check(p.MaxErrorPercent > 0 && p.MaxErrorPercent <= 100, "MaxErrorPercent", p.MaxErrorPercent, "more than 0, up to 100")
 	return bad.Err("edge")
+}
+
+// certificateRegion is the Region of a certificate, or empty when only the
+// deployment knows.
+func certificateRegion(certificate acm.ICertificate) string {
+	arn, region := certificate.CertificateArn(), certificate.Env().Region
+	if !*awscdk.Token_IsUnresolved(arn) { // an imported one, which takes its stack's Region for its own
+		if parts := strings.Split(*arn, ":"); len(parts) > 3 {
+			return parts[3]
+		}
+	}
+	if *awscdk.Token_IsUnresolved(region) {
+		return ""
+	}
+	return *region
 }
 
 // isReference tells a value that CloudFormation resolves from plain text.

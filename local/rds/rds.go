@@ -179,8 +179,8 @@ func (m *Manager) Problems() []string {
 }
 
 func problem(id string, s *postgres.Server) string {
-	return fmt.Sprintf("PostgreSQL of DB instance %s (pid %d, %s) has ended; it is started again with its data, and if it ends again `make down` and `make up` start anew; its log ends: %s",
-		id, s.PID(), s.Addr, s.Tail(1))
+	return fmt.Sprintf("PostgreSQL of DB instance %s (pid %d, %s) has ended; it is started again with its data; logs/%s.log in the run folder says why",
+		id, s.PID(), s.Addr, s.Name)
 }
 
 // Stop ends every server, replicas first, and returns when they have ended.

@@ -616,6 +616,7 @@ func upgrade(t *testing.T, addr string) (net.Conn, *bufio.Reader) {
 	if resp.StatusCode != http.StatusSwitchingProtocols || resp.Header.Get("Upgrade") != "websocket" {
 		t.Fatalf("%s %v", resp.Status, resp.Header)
 	}
+	t.Cleanup(func() { _ = resp.Body.Close() })
 	return conn, r
 }
 
