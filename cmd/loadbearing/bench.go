@@ -119,10 +119,11 @@ func benchEdge(ctx context.Context, c local.Config, out io.Writer, clients int, 
 			return err
 		}
 	}
-	header := http.Header{}
+	var cookies []string
 	for _, cookie := range user.Cookies("/v1/projects") {
-		header.Add("Cookie", cookie.Name+"="+cookie.Value)
+		cookies = append(cookies, cookie.Name+"="+cookie.Value)
 	}
+	header := http.Header{"Cookie": {strings.Join(cookies, "; ")}}
 	var instance local.Instance
 	for _, i := range s.Instances {
 		if i.Fleet == contract.FleetWeb {
@@ -140,7 +141,7 @@ func benchEdge(ctx context.Context, c local.Config, out io.Writer, clients int, 
 			return err
 		}
 		if r.Failed > 0 {
-			return fmt.Errorf("bench: %d of %d requests to %s failed", r.Failed, r.Requests, target.url)
+			return fmt.Errorf("bench: %d of %d requests to %s failed: %v", r.Failed, r.Requests, target.url, r.Errors)
 		}
 		results[target.name] = r
 		fmt.Fprintf(out, "  %-7s %7.0f requests/s   p50 %6.2f ms   p99 %6.2f ms\n", target.name, r.PerSecond, milliseconds(r.P50), milliseconds(r.P99))

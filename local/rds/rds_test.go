@@ -234,7 +234,7 @@ func TestReconcile(t *testing.T) {
 		require.NoError(t, syscall.Kill(before[0].PID, syscall.SIGKILL))
 		require.Eventually(t, func() bool { return strings.Contains(f.log.String(), "DB instance a (pid") }, 10*time.Second, 5*time.Millisecond)
 		require.Len(t, f.Problems(), 1)
-		require.Contains(t, f.Problems()[0], "make up")
+		require.Contains(t, f.Problems()[0], "it is started again")
 		require.NoError(t, f.Reconcile(t.Context()))
 		require.Empty(t, f.Problems())
 		require.True(t, reads("a", "rotated")())

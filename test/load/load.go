@@ -27,6 +27,7 @@ type Result struct {
 	P50, P99  time.Duration // latency
 	Failed    uint64        // answers that were not 2xx, and errors
 	Requests  uint64
+	Errors    []string // what the failed ones said, each once
 }
 
 // Run sends the request over and over from clients at a time, each as soon as
@@ -56,7 +57,7 @@ func Run(ctx context.Context, target string, header http.Header, clients int, du
 	failed := metrics.Requests - uint64(metrics.Success*float64(metrics.Requests)+0.5)
 	return Result{
 		PerSecond: metrics.Throughput, P50: metrics.Latencies.P50, P99: metrics.Latencies.P99,
-		Failed: failed, Requests: metrics.Requests,
+		Failed: failed, Requests: metrics.Requests, Errors: metrics.Errors,
 	}, nil
 }
 
