@@ -78,7 +78,7 @@ func FromEnviron(environ []string) (Config, error) {
 func (c Config) checkPorts() error {
 	var errs []error
 	check := func(variable string, port int) {
-		l, err := net.Listen("tcp", loopback(port))
+		l, err := net.Listen("tcp", loopback(port)) //nolint:noctx // Binding to loopback does not wait.
 		if err != nil {
 			errs = append(errs, fmt.Errorf("port %d is taken; choose another: make up %s=%d", port, variable, port+1000))
 			return

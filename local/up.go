@@ -270,13 +270,15 @@ func (r *runtime) startCaches(ctx context.Context) (string, error) {
 	if err := r.caches.Reconcile(ctx); err != nil {
 		return "", err
 	}
+	var said []string
 	for _, c := range r.caches.Caches() {
+		text := fmt.Sprintf("%s at %s", c.Kind, c.URL)
 		if c.Note != "" {
-			return string(c.Kind) + " inside this process: " + c.Note, nil
+			text = string(c.Kind) + " inside this process: " + c.Note
 		}
-		return fmt.Sprintf("%s at %s", c.Kind, c.URL), nil
+		said = append(said, text)
 	}
-	return "none deployed", nil
+	return strings.Join(said, ", "), nil
 }
 
 func (r *runtime) startEdge(ctx context.Context) (string, error) {

@@ -18,6 +18,7 @@ import (
 
 	awssdk "github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
+	cloudformationtypes "github.com/aws/aws-sdk-go-v2/service/cloudformation/types"
 	"github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
@@ -546,13 +547,17 @@ func signedUp(t *testing.T, base string) (*api.Client, api.Project) {
 	return c, p
 }
 
-// stackTimes returns the moment each stack last changed, by name.
+// stackTimes returns the moment each stack last changed, by name. LocalStack
+// goes on listing deleted stacks, which AWS does for 90 days under their id only.
 func stackTimes(t *testing.T) map[string]time.Time {
 	t.Helper()
 	out, err := cloudformation.NewFromConfig(sdkConfig(t)).DescribeStacks(t.Context(), &cloudformation.DescribeStacksInput{})
 	require.NoError(t, err)
 	times := map[string]time.Time{}
 	for _, stack := range out.Stacks {
+		if stack.StackStatus == cloudformationtypes.StackStatusDeleteComplete {
+			continue
+		}
 		changed := stack.CreationTime
 		if stack.LastUpdatedTime != nil {
 			changed = stack.LastUpdatedTime

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime/debug"
 
 	"github.com/loadbearing/loadbearing/local"
 )
@@ -22,6 +23,9 @@ func runUp(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if *detach {
 		err = local.Detach(ctx, c, stdout)
 	} else {
+		// The edge's live heap is a few MB, so the collector would run all the
+		// time: let it grow, and leave the processor to what is behind it.
+		debug.SetGCPercent(800)
 		err = local.Up(ctx, c, stdout)
 	}
 	if !errors.Is(err, local.ErrRunning) {

@@ -39,7 +39,7 @@ func New(base string) (*Client, error) {
 
 // Cookies returns what the client would send to a path.
 func (c *Client) Cookies(path string) []*http.Cookie {
-	return c.http.Jar.Cookies(c.base.JoinPath(path))
+	return c.http.Jar.Cookies(c.base.ResolveReference(&url.URL{Path: path}))
 }
 
 // SetCookies puts cookies into the client's jar.

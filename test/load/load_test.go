@@ -37,6 +37,6 @@ func TestRunRefusesOtherMachines(t *testing.T) {
 		assert.ErrorContains(t, err, "not a loopback address", target)
 	}
 	for _, target := range []string{"http://127.0.0.1:1/", "http://[::1]:1/", "http://localhost:1/"} {
-		assert.NoError(t, load.CheckLoopback(target))
+		require.NoError(t, load.CheckLoopback(target))
 	}
 }
