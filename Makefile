@@ -81,4 +81,5 @@ help: ## Explain every target
 # Go decides whether the CLI is up to date.
 .PHONY: $(CLI)
 $(CLI):
+	@test -x $(CLI) || echo "Building the command line; the first time this compiles the AWS SDK, minutes on two cores"
 	@go build -o $(CLI) ./cmd/loadbearing

@@ -5,9 +5,7 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/signal"
 
@@ -20,15 +18,15 @@ import (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
-	if err := run(ctx); err != nil {
+	if err := run(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context) (err error) {
+func run() (err error) {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
 	defer jsii.Close()
 	app := awscdk.NewApp(&awscdk.AppProps{AnalyticsReporting: new(false)})
 	settings, err := stacks.Parse(app)
@@ -56,12 +54,15 @@ func run(ctx context.Context) (err error) {
 	return nil
 }
 
-// buildArtifact builds the service's binary when it is not there yet, so that a
-// fresh clone synthesizes.
+// buildArtifact builds the service's binary unless the context names one that
+// was built before: what is deployed is never older than the source.
 func buildArtifact(ctx context.Context, settings stacks.Settings) error {
 	path := settings.Path(settings.Artifact)
-	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
-		return err
+	if settings.Artifact != settings.For(settings.Architecture).Artifact {
+		if _, err := os.Stat(path); err != nil {
+			return fmt.Errorf("the context names an artifact that cannot be read: %w", err)
+		}
+		return nil
 	}
 	_, err := gobuild.Build(ctx, gobuild.Target{
 		Dir:     settings.Root,

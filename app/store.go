@@ -34,7 +34,7 @@ type Sessions interface {
 	Create(ctx context.Context, s Session) error
 	// Rotate replaces the refresh token whose hash is old and returns the session with its user;
 	// an unknown, expired or revoked one is CodeUnauthenticated, and one used before revokes its session.
-	Rotate(ctx context.Context, old, new []byte, expires time.Time) (Session, User, error)
+	Rotate(ctx context.Context, old, replacement []byte, expires time.Time) (Session, User, error)
 	Revoke(ctx context.Context, tenant, id uuid.UUID) error
 	RevokeUser(ctx context.Context, tenant, user uuid.UUID) error
 	// Active tells whether a session is neither revoked nor expired.

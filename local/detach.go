@@ -44,8 +44,12 @@ func Detach(ctx context.Context, c Config, out io.Writer) error {
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start loadbearing up: %w", err)
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
+	var failed error // read it when ended is closed
+	ended := make(chan struct{})
+	go func() {
+		failed = cmd.Wait()
+		close(ended)
+	}()
 
 	shown, err := os.Open(LogPath(c.RunDir))
 	if err != nil {
@@ -63,12 +67,12 @@ func Detach(ctx context.Context, c Config, out io.Writer) error {
 			return nil
 		}
 		select {
-		case err := <-ended:
+		case <-ended:
 			_, _ = io.Copy(out, shown)
-			if err == nil {
-				err = errors.New("it ended before it was ready")
+			if failed == nil {
+				failed = errors.New("it ended before it was ready")
 			}
-			return fmt.Errorf("loadbearing up: %w", err)
+			return fmt.Errorf("loadbearing up: %w", failed)
 		case <-ctx.Done():
 			_ = cmd.Process.Signal(syscall.SIGTERM)
 			<-ended

@@ -192,8 +192,8 @@ func (r *runtime) start(ctx context.Context) error {
 		step{"databases", func() (string, error) { return r.startDatabases(ctx, binaries) }},
 		step{"cache", func() (string, error) { return r.startCaches(ctx) }},
 		step{"migrate", func() (string, error) {
-			if !r.emulator.RunsLambda {
-				return "this emulator runs no functions: the schema is not there", nil
+			if why, missing := r.without("AWS::Lambda::Function"); missing {
+				return why, nil
 			}
 			result, err := migrate.Run(ctx, r.emulator.AWSConfig(), c.Environment)
 			return fmt.Sprintf("schema version %d, %d migrations applied by the function", result.Version, len(result.Applied)), err
@@ -246,7 +246,16 @@ func (r *runtime) startEmulator(ctx context.Context) (string, error) {
 	return fmt.Sprintf("%s %s at %s", r.emulator.Name, r.emulator.Version, r.emulator.URL), nil
 }
 
+// without tells that a resource type was left out because the emulator rejects
+// it, in the words of a step that has nothing to run.
+func (r *runtime) without(resourceType string) (string, bool) {
+	return "not started: this emulator rejects " + resourceType, slices.Contains(r.removed, resourceType)
+}
+
 func (r *runtime) startDatabases(ctx context.Context, binaries postgres.Binaries) (string, error) {
+	if why, missing := r.without("AWS::RDS::DBInstance"); missing {
+		return why, nil
+	}
 	r.databases = rds.New(rds.Options{
 		API: rds.NewAPI(r.emulator.AWSConfig()), Environment: r.config.Environment,
 		Runner: r.runner, Binaries: binaries, CacheDir: r.config.CacheDir, CA: r.ca, Log: r.logger("rds"),
@@ -263,6 +272,9 @@ func (r *runtime) startDatabases(ctx context.Context, binaries postgres.Binaries
 }
 
 func (r *runtime) startCaches(ctx context.Context) (string, error) {
+	if why, missing := r.without("AWS::ElastiCache::ReplicationGroup"); missing {
+		return why, nil
+	}
 	r.caches = elasticache.New(elasticache.Options{
 		API: elasticache.NewAPI(r.emulator.AWSConfig()), Runner: r.runner, CA: r.ca, Log: r.logger("elasticache"),
 	})
@@ -282,6 +294,11 @@ func (r *runtime) startCaches(ctx context.Context) (string, error) {
 }
 
 func (r *runtime) startEdge(ctx context.Context) (string, error) {
+	for _, t := range []string{"AWS::ElasticLoadBalancingV2::LoadBalancer", "AWS::CloudFront::Distribution"} {
+		if why, missing := r.without(t); missing {
+			return why, nil
+		}
+	}
 	c := r.config
 	var err error
 	r.edge, err = edge.Start(ctx, edge.Options{
@@ -296,6 +313,12 @@ func (r *runtime) startEdge(ctx context.Context) (string, error) {
 }
 
 func (r *runtime) startInstances(ctx context.Context) (string, error) {
+	if why, missing := r.without("AWS::AutoScaling::AutoScalingGroup"); missing {
+		return why, nil
+	}
+	if r.edge == nil {
+		return "not started: there is no load balancer to put them behind", nil
+	}
 	env := map[string]string{contract.EnvCAFile: r.ca.File}
 	for _, kv := range r.emulator.Environ() {
 		name, value, _ := strings.Cut(kv, "=")

@@ -7,7 +7,6 @@ import (
 	"net/url"
 	"path/filepath"
 	"reflect"
-	"slices"
 	"time"
 
 	"github.com/loadbearing/loadbearing/internal/contract"
@@ -17,27 +16,34 @@ import (
 // welcome says where everything is.
 func (r *runtime) welcome(s Status, took time.Duration) error {
 	r.progress.printf("\nready in %.1f s\n\n", took.Seconds())
-	r.progress.printf("  edge      %-28s CloudFront, then the load balancer, then the fleet\n", s.EdgeURL)
-	r.progress.printf("  alb       %-28s answers 403 to whom is not CloudFront\n", s.ALBURL)
+	if s.EdgeURL != "" {
+		r.progress.printf("  edge      %-28s CloudFront, then the load balancer, then the fleet\n", s.EdgeURL)
+		r.progress.printf("  alb       %-28s answers 403 to whom is not CloudFront\n", s.ALBURL)
+	}
 	r.progress.printf("  aws       %-28s export AWS_ENDPOINT_URL=%s\n", s.AWSEndpointURL, s.AWSEndpointURL)
 	for _, p := range s.Postgres {
 		r.progress.printf("  postgres  %-28s %s\n", hostOf(p.DSN), p.Role)
 	}
-	r.progress.printf("  %-9s %-28s\n", s.Redis.Kind, hostOf(s.Redis.URL))
+	if s.Redis.Kind != "" {
+		r.progress.printf("  %-9s %s\n", s.Redis.Kind, hostOf(s.Redis.URL))
+	}
 	for _, i := range s.Instances {
 		r.progress.printf("  %-9s %-28s %s, %s\n", i.Fleet, i.URL, i.ID, i.Color)
 	}
 	if len(s.RemovedResourceTypes) > 0 {
 		r.progress.printf("\n  NOT VALIDATED, this emulator rejects: %v\n", s.RemovedResourceTypes)
 	}
-	r.progress.printf("\n  logs in %s\n  try: curl -i %s%s\n\n", filepath.Join(r.config.RunDir, "logs"), s.EdgeURL, contract.PathVersion)
+	r.progress.printf("\n  logs in %s\n", filepath.Join(r.config.RunDir, "logs"))
+	if s.EdgeURL != "" {
+		r.progress.printf("  try: curl -i %s%s\n\n", s.EdgeURL, contract.PathVersion)
+	}
 	return writeJSON(statusPath(r.config.RunDir), s)
 }
 
 // status is a snapshot of what runs.
 func (r *runtime) status(ctx context.Context) Status {
 	s := Status{
-		EdgeURL: r.edge.URL(), ALBURL: r.edge.ALBURL(), AWSEndpointURL: r.emulator.URL,
+		AWSEndpointURL:       r.emulator.URL,
 		Emulator:             Emulator{Name: r.emulator.Name, Version: r.emulator.Version},
 		Stacks:               []Stack{},
 		RemovedResourceTypes: append([]string{}, r.removed...),
@@ -50,21 +56,30 @@ func (r *runtime) status(ctx context.Context) Status {
 		}
 	}
 	s.Stacks = append(s.Stacks, r.stacks...)
-	for _, i := range r.instances.Instances() {
-		if i.State == instances.Terminated {
-			continue
+	// What the emulator rejects was not started.
+	if r.edge != nil {
+		s.EdgeURL, s.ALBURL = r.edge.URL(), r.edge.ALBURL()
+	}
+	if r.instances != nil {
+		for _, i := range r.instances.Instances() {
+			if i.State != instances.Terminated {
+				s.Instances = append(s.Instances, Instance{
+					ID: i.ID, PID: i.PID, Fleet: i.Fleet, Color: i.Color, Version: i.Version, URL: i.URL, State: string(i.State),
+				})
+			}
 		}
-		s.Instances = append(s.Instances, Instance{
-			ID: i.ID, PID: i.PID, Fleet: i.Fleet, Color: i.Color, Version: i.Version, URL: i.URL, State: string(i.State),
-		})
 	}
-	for _, d := range r.databases.Databases() {
-		s.Postgres = append(s.Postgres, Postgres{Role: d.Role, Shard: d.Shard, DSN: d.DSN, PID: d.PID})
+	if r.databases != nil {
+		for _, d := range r.databases.Databases() {
+			s.Postgres = append(s.Postgres, Postgres{Role: d.Role, Shard: d.Shard, DSN: d.DSN, PID: d.PID})
+		}
 	}
-	for _, c := range r.caches.Caches() {
-		s.Redis = Redis{Kind: string(c.Kind), URL: c.URL, PID: c.PID}
+	if r.caches != nil {
+		for _, c := range r.caches.Caches() {
+			s.Redis = Redis{Kind: string(c.Kind), URL: c.URL, PID: c.PID}
+		}
 	}
-	s.Faults = append(append(s.Faults, r.faults()...), r.instances.Problems()...)
+	s.Faults = r.faults()
 	return s
 }
 
@@ -76,7 +91,16 @@ func (r *runtime) faults() []string {
 		list = append(list, fmt.Sprintf("the emulator (pid %d) has ended, and with it every deployed stack; instances run on. "+
 			"Run `make down` and `make up` again; its log is %s", p.PID, p.Log))
 	}
-	return slices.Concat(list, r.databases.Problems(), r.caches.Problems())
+	if r.databases != nil {
+		list = append(list, r.databases.Problems()...)
+	}
+	if r.caches != nil {
+		list = append(list, r.caches.Problems()...)
+	}
+	if r.instances != nil {
+		list = append(list, r.instances.Problems()...)
+	}
+	return list
 }
 
 // follow keeps the data stores those that are deployed: after another `cdk
@@ -92,7 +116,14 @@ func (r *runtime) follow(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		if err := errors.Join(r.databases.Reconcile(ctx), r.caches.Reconcile(ctx)); err != nil && ctx.Err() == nil {
+		var err error
+		if r.databases != nil {
+			err = r.databases.Reconcile(ctx)
+		}
+		if r.caches != nil {
+			err = errors.Join(err, r.caches.Reconcile(ctx))
+		}
+		if err != nil && ctx.Err() == nil {
 			log.Warn("the data stores cannot be brought in step with what is deployed", "error", err)
 		}
 	}

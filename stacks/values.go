@@ -21,7 +21,7 @@ func (v Values) publish(scope constructs.Construct, settings Settings) {
 		if !ok {
 			continue
 		}
-		awsssm.NewStringParameter(parameters, new(string(setting.Env())), &awsssm.StringParameterProps{
+		awsssm.NewStringParameter(parameters, new(setting.Env()), &awsssm.StringParameterProps{
 			ParameterName: new(setting.Parameter(settings.Env)),
 			StringValue:   &value,
 		})

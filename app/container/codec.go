@@ -73,7 +73,7 @@ func (p *parser) configuration(b box, n int64) ([]byte, error) {
 // 6381, 3.3; ISO/IEC 14496-1, 7.2.6 and 14496-3, 1.6.2.1).
 func (p *parser) parseEsds(b box, t *track) error {
 	var esds mp4.Esds
-	if _, err := p.unmarshal(b, &esds); err != nil {
+	if err := p.unmarshal(b, &esds); err != nil {
 		return err
 	}
 	const mpeg4Audio = 0x40

@@ -159,17 +159,17 @@ func printable(kind mp4.BoxType) string {
 	return fmt.Sprintf("%q", kind[:])
 }
 
-// unmarshal reads a box's fields and returns their number of bytes.
-func (p *parser) unmarshal(b box, into mp4.IBox) (int64, error) {
+// unmarshal reads a box's fields.
+func (p *parser) unmarshal(b box, into mp4.IBox) error {
 	data, err := p.read(b.payload, b.end)
 	if err != nil {
-		return 0, err
+		return err
 	}
-	n, err := mp4.Unmarshal(bytes.NewReader(data), uint64(len(data)), into, mp4.Context{IsQuickTimeCompatible: p.quicktime})
+	_, err = mp4.Unmarshal(bytes.NewReader(data), uint64(len(data)), into, mp4.Context{IsQuickTimeCompatible: p.quicktime})
 	if err != nil {
-		return 0, malformed("its box %s cannot be read: %w", printable(b.kind), err)
+		return malformed("its box %s cannot be read: %w", printable(b.kind), err)
 	}
-	return int64(n), nil
+	return nil
 }
 
 // read returns the bytes between two positions, at most maxPayload.
@@ -202,7 +202,7 @@ func (p *parser) parse() error {
 		switch b.kind.String() {
 		case "ftyp":
 			var brands mp4.Ftyp
-			if _, err := p.unmarshal(b, &brands); err != nil {
+			if err := p.unmarshal(b, &brands); err != nil {
 				return false, err
 			}
 			p.quicktime = brands.MajorBrand == mp4.BrandQT()
@@ -234,7 +234,7 @@ func (p *parser) parseMoov(moov box) error {
 		switch b.kind.String() {
 		case "mvhd":
 			var header mp4.Mvhd
-			if _, err := p.unmarshal(b, &header); err != nil {
+			if err := p.unmarshal(b, &header); err != nil {
 				return false, err
 			}
 			p.movie = clock{duration(&header, header.DurationV0, header.DurationV1), header.Timescale}
@@ -250,7 +250,7 @@ func (p *parser) parseMoov(moov box) error {
 					return true, nil
 				}
 				var header mp4.Mehd
-				_, err := p.unmarshal(b, &header)
+				err := p.unmarshal(b, &header)
 				p.fragments = duration(&header, header.FragmentDurationV0, header.FragmentDurationV1)
 				return true, err
 			})
@@ -275,14 +275,14 @@ func (p *parser) parseTrack(parent box, depth int, t *track) error {
 			return true, p.parseTrack(b, depth+1, t)
 		case "tkhd":
 			var header mp4.Tkhd
-			if _, err := p.unmarshal(b, &header); err != nil {
+			if err := p.unmarshal(b, &header); err != nil {
 				return false, err
 			}
 			// A matrix whose diagonal is zero swaps the axes.
 			t.turned = header.Matrix[0] == 0 && header.Matrix[4] == 0 && header.Matrix[1] != 0 && header.Matrix[3] != 0
 		case "mdhd":
 			var header mp4.Mdhd
-			if _, err := p.unmarshal(b, &header); err != nil {
+			if err := p.unmarshal(b, &header); err != nil {
 				return false, err
 			}
 			t.media = clock{duration(&header, header.DurationV0, header.DurationV1), header.Timescale}
@@ -367,7 +367,7 @@ func (p *parser) parseAudio(entry box, depth int, t *track) error {
 // parseSidx adds up the durations of a segment index (14496-12, 8.16.3).
 func (p *parser) parseSidx(b box) error {
 	var index mp4.Sidx
-	if _, err := p.unmarshal(b, &index); err != nil {
+	if err := p.unmarshal(b, &index); err != nil {
 		return err
 	}
 	if index.Timescale == 0 || p.segments > 0 {

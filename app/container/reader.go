@@ -83,7 +83,7 @@ func (r *Reader) fetch() error {
 	r.start, r.held = r.at, r.held[:end-r.at]
 	if _, err := io.ReadFull(object, r.held); err != nil {
 		r.held = r.held[:0]
-		// Not wrapped: that a body broke off must not look like the end of the object.
+		//nolint:errorlint // Not wrapped: that a body broke off must not look like the end of the object.
 		return &app.Error{Code: app.CodeUnavailable, Message: "the object store does not answer", Err: fmt.Errorf("read %s at %d: %v", r.key, r.at, err)}
 	}
 	return nil

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"image"
 	"image/png"
@@ -262,7 +263,7 @@ func TestVideos(t *testing.T) {
 	require.NoError(t, s.db.Videos().Metered(t.Context(), events[0].ID, time.Now(), app.VideoUploaded{TenantID: tenant, VideoID: video.ID, Bytes: 1}))
 	u.get(at).want(200).into(&video)
 	require.Equal(t, "ready", video.Status)
-	require.Equal(t, 1.5, video.Probe.Seconds)
+	require.InDelta(t, 1.5, video.Probe.Seconds, 1e-9)
 
 	all := u.get(at + "/content").want(200)
 	require.Equal(t, data, all.body)
@@ -475,6 +476,23 @@ func TestRequestIDs(t *testing.T) {
 		require.NotEqual(t, bad, got)
 		require.NoError(t, uuid.Validate(got))
 	}
+}
+
+func TestRequestsAreLogged(t *testing.T) {
+	t.Parallel()
+	u := newSetup(t).anonymous()
+	begin := time.Now()
+	id := u.get("/v1/me").want(http.StatusUnauthorized).Header.Get("X-Request-Id")
+	took := time.Since(begin)
+	u.server.Close()
+	var line map[string]any
+	require.NoError(t, json.Unmarshal(u.log.Bytes(), &line), "one line of JSON: %s", u.log)
+	require.Equal(t, "request", line["msg"])
+	require.Equal(t, id, line["request_id"])
+	require.EqualValues(t, http.StatusUnauthorized, line["status"], "a number, so that a query can compare it")
+	require.Greater(t, line["ms"], 0.0)
+	require.Less(t, line["ms"], took.Seconds()*1000)
+	require.NotContains(t, line, "aborted")
 }
 
 func TestStatus(t *testing.T) {

@@ -172,7 +172,7 @@ func checkText(text string, limit int, lines bool) string {
 	case !utf8.ValidString(text):
 		return "must be UTF-8"
 	case strings.ContainsFunc(text, func(r rune) bool {
-		return unicode.IsControl(r) && !(lines && (r == '\n' || r == '\r' || r == '\t'))
+		return unicode.IsControl(r) && (!lines || !strings.ContainsRune("\n\r\t", r))
 	}):
 		return "must not contain control characters"
 	}

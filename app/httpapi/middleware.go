@@ -59,7 +59,7 @@ func (a *api) outer(mux *http.ServeMux) http.Handler {
 		a.metrics.inFlight.Inc()
 		defer func() {
 			recovered := recover()
-			if recovered != nil && recovered != http.ErrAbortHandler {
+			if err, _ := recovered.(error); recovered != nil && !errors.Is(err, http.ErrAbortHandler) {
 				a.Log.ErrorContext(req.Context(), "handler panicked", "request_id", s.id, "panic", recovered, "stack", string(debug.Stack()))
 				if s.started {
 					recovered = http.ErrAbortHandler
@@ -149,8 +149,11 @@ func (a *api) finish(req *http.Request, s *scope, aborted bool) {
 	}
 	attrs := []slog.Attr{
 		slog.String("request_id", s.id), slog.String("method", req.Method), slog.String("path", req.URL.Path),
-		slog.String("route", pattern), slog.String("status", status), slog.Int64("bytes", s.bytes),
-		slog.Duration("took", took), slog.String("remote", req.RemoteAddr), slog.String("user_agent", req.UserAgent()),
+		slog.String("route", pattern), slog.Int("status", s.status), slog.Int64("bytes", s.bytes),
+		slog.Float64("ms", milliseconds(took)), slog.String("remote", req.RemoteAddr), slog.String("user_agent", req.UserAgent()),
+	}
+	if aborted {
+		attrs = append(attrs, slog.Bool("aborted", true))
 	}
 	if s.caller.UserID != uuid.Nil {
 		attrs = append(attrs, slog.String("tenant", s.caller.TenantID.String()), slog.String("user", s.caller.UserID.String()))
@@ -160,6 +163,9 @@ func (a *api) finish(req *http.Request, s *scope, aborted bool) {
 	}
 	a.Log.LogAttrs(req.Context(), level, "request", attrs...)
 }
+
+// milliseconds of a duration, to the microsecond.
+func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
 // response records what is sent and adds Server-Timing when it begins.
 type response struct {
@@ -173,7 +179,7 @@ func (r *response) Unwrap() http.ResponseWriter { return r.ResponseWriter }
 func (r *response) WriteHeader(status int) {
 	if !r.scope.started && status >= http.StatusOK {
 		r.scope.started, r.scope.status = true, status
-		ms := float64(time.Since(r.scope.begin).Microseconds()) / 1000
+		ms := milliseconds(time.Since(r.scope.begin))
 		r.Header().Set("Server-Timing", "app;dur="+strconv.FormatFloat(ms, 'f', 3, 64))
 	}
 	r.ResponseWriter.WriteHeader(status)

@@ -87,7 +87,9 @@ type setup struct {
 	db      dbtest.Database
 	objects *memory
 	status  *httpapi.Status
+	server  *httptest.Server
 	url     string
+	log     *bytes.Buffer // read it when the server is closed
 	clock   *clock
 	keys    *auth.Keys
 }
@@ -111,7 +113,7 @@ func (c *clock) advance(d time.Duration) {
 
 func newSetup(t *testing.T) *setup {
 	t.Helper()
-	s := &setup{t: t, db: dbtest.New(t), objects: &memory{bytes: map[string][]byte{}}, clock: &clock{}}
+	s := &setup{t: t, db: dbtest.New(t), objects: &memory{bytes: map[string][]byte{}}, log: &bytes.Buffer{}, clock: &clock{}}
 	var err error
 	s.keys, err = auth.NewKeys(secret)
 	require.NoError(t, err)
@@ -125,13 +127,13 @@ func newSetup(t *testing.T) *setup {
 	h, err := httpapi.New(httpapi.Options{
 		Auth: auth.NewService(s.db.Users(), s.db.Sessions(), s.keys, s.clock.now), Keys: s.keys,
 		Users: s.db.Users(), Projects: s.db.Projects(), Jobs: s.db.Jobs(), Videos: s.db.Videos(), Objects: s.objects,
-		Status: s.status, Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry(), Now: s.clock.now,
+		Status: s.status, Log: slog.New(slog.NewJSONHandler(s.log, nil)), Metrics: prometheus.NewRegistry(), Now: s.clock.now,
 		MaxImageBytes: 100_000, MaxVideoBytes: 200_000,
 	})
 	require.NoError(t, err)
-	server := httptest.NewServer(h)
-	t.Cleanup(server.Close)
-	s.url = server.URL
+	s.server = httptest.NewServer(h)
+	t.Cleanup(s.server.Close)
+	s.url = s.server.URL
 	return s
 }
 
@@ -203,10 +205,9 @@ func (a answer) want(status int) answer {
 	return a
 }
 
-func (a answer) into(v any) answer {
+func (a answer) into(v any) {
 	a.t.Helper()
 	require.NoError(a.t, json.Unmarshal(a.body, v), "%s: %s", a.what, a.body)
-	return a
 }
 
 // problem checks that the answer is a problem as RFC 9457 has it.

@@ -31,7 +31,6 @@ func BenchmarkResize40Megapixels(b *testing.B) {
 	if err := jpeg.Encode(&file, img, &jpeg.Options{Quality: 85}); err != nil {
 		b.Fatal(err)
 	}
-	img = nil
 	runtime.GC()
 
 	var peak uint64

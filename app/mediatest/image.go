@@ -105,8 +105,11 @@ func withEXIF(data []byte, orientation int) []byte {
 // GIF returns an animation of two frames: the first is Picture.
 func GIF(width, height int) []byte {
 	palette := color.Palette{
-		color.RGBA{R: 255, A: 255}, color.RGBA{G: 255, A: 255}, color.RGBA{B: 255, A: 255},
-		color.RGBA{R: 255, G: 255, B: 255, A: 255}, color.RGBA{A: 255},
+		color.RGBA{R: 255, A: 255},
+		color.RGBA{G: 255, A: 255},
+		color.RGBA{B: 255, A: 255},
+		color.RGBA{R: 255, G: 255, B: 255, A: 255},
+		color.RGBA{A: 255},
 	}
 	first := image.NewPaletted(image.Rect(0, 0, width, height), palette)
 	second := image.NewPaletted(first.Rect, palette)

@@ -44,7 +44,7 @@ func TestMain(m *testing.M) {
 			log.Print(err)
 			return 1
 		}
-		defer os.RemoveAll(dir)
+		defer func() { _ = os.RemoveAll(dir) }()
 		python, err := emulator.Install(ctx, filepath.Join("..", "..", ".cache"), func(s string) { log.Print(s) })
 		if err == nil {
 			shared, err = emulator.Start(ctx, emulator.Options{

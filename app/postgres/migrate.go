@@ -61,7 +61,7 @@ func Migrate(ctx context.Context, owner Config, role Role) ([]Migration, error) 
 		return nil, fmt.Errorf("migrate: %w", err)
 	}
 	db := stdlib.OpenDB(*cc)
-	defer db.Close()
+	defer func() { _ = db.Close() }()
 
 	files, err := fs.Sub(migrations, "migrations")
 	if err != nil {
@@ -114,7 +114,7 @@ func setRole(ctx context.Context, db *sql.DB, name, verifier string) error {
 	if err != nil {
 		return err
 	}
-	defer tx.Rollback()
+	defer func() { _ = tx.Rollback() }()
 	if _, err := tx.ExecContext(ctx, "select pg_advisory_xact_lock($1)", lock.DefaultLockID); err != nil {
 		return err
 	}

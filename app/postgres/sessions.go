@@ -32,7 +32,7 @@ func (s Sessions) Create(ctx context.Context, n app.Session) error {
 
 // Rotate implements app.Sessions. The old token's row is locked, so of two
 // callers with the same token one rotates it and the other finds it used.
-func (s Sessions) Rotate(ctx context.Context, old, new []byte, expires time.Time) (app.Session, app.User, error) {
+func (s Sessions) Rotate(ctx context.Context, old, replacement []byte, expires time.Time) (app.Session, app.User, error) {
 	const what = "rotate a refresh token"
 	refused := app.Errorf(app.CodeUnauthenticated, "the session is over; log in again")
 
@@ -44,7 +44,7 @@ func (s Sessions) Rotate(ctx context.Context, old, new []byte, expires time.Time
 		return app.Session{}, app.User{}, refused
 	}
 
-	n := app.Session{TenantID: tenant, TokenHash: new, ExpiresAt: expires}
+	n := app.Session{TenantID: tenant, TokenHash: replacement, ExpiresAt: expires}
 	var u app.User
 	valid := false
 	err = s.db.tx(ctx, what, tenant, func(tx pgx.Tx) error {
@@ -74,7 +74,7 @@ func (s Sessions) Rotate(ctx context.Context, old, new []byte, expires time.Time
 		}
 		var b pgx.Batch
 		b.Queue("update refresh_tokens set used_at = now() where tenant_id = $1 and hash = $2", tenant, old)
-		b.Queue(insertToken, new, tenant, n.ID)
+		b.Queue(insertToken, replacement, tenant, n.ID)
 		b.Queue("update sessions set expires_at = $3 where tenant_id = $1 and id = $2", tenant, n.ID, expires)
 		if err := tx.SendBatch(ctx, &b).Close(); err != nil {
 			return err

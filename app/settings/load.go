@@ -197,17 +197,16 @@ func (l *loader) parameters(ctx context.Context, need []contract.Setting) {
 	}
 }
 
-// value returns a setting as found in the environment or the parameters.
-func (l *loader) value(s contract.Setting) (string, bool) {
+// value returns a setting as found in the environment or the parameters, or "".
+func (l *loader) value(s contract.Setting) string {
 	if v, ok := l.src.Lookup(s.Env()); ok {
-		return v, true
+		return v
 	}
-	v, ok := l.params[string(s)]
-	return v, ok
+	return l.params[string(s)]
 }
 
 func (l *loader) required(s contract.Setting, want string) string {
-	v, _ := l.value(s)
+	v := l.value(s)
 	if v == "" {
 		if l.paramsErr != nil {
 			want += "; " + l.paramsErr.Error()
@@ -227,7 +226,7 @@ func (l *loader) hostPort(s contract.Setting) string {
 }
 
 func (l *loader) hostPorts(s contract.Setting) []string {
-	v, _ := l.value(s) // no replica is a valid number of replicas
+	v := l.value(s) // no replica is a valid number of replicas
 	var all []string
 	for part := range strings.SplitSeq(v, ",") {
 		part = strings.TrimSpace(part)

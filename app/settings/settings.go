@@ -70,15 +70,15 @@ type Database struct {
 	Name             string
 	Admin            Credentials
 	App              Credentials
-	TLS              *tls.Config   // never nil; ServerName is set by the client
+	TLS              *tls.Config   `json:"-"` // never nil; ServerName is set by the client
 	Connections      int           // most in the pool
 	StatementTimeout time.Duration // the server cancels a longer statement
 }
 
 // Cache says how to reach Redis.
 type Cache struct {
-	Endpoint string // host:port
-	TLS      *tls.Config
+	Endpoint string      // host:port
+	TLS      *tls.Config `json:"-"`
 }
 
 // Media says where objects are stored.

@@ -96,7 +96,6 @@ func TestSecretsAreMasked(t *testing.T) {
 		contract.EnvEnvironment: "dev", contract.DatabaseAppSecret.Env(): appARN, contract.AuthSecret.Env(): authARN,
 	}, nil), contract.DatabaseAppSecret, contract.AuthSecret)
 	require.NoError(t, err, "the parameters are not read when none is needed")
-	s.Database.TLS = nil
 	encoded, err := json.Marshal(s)
 	require.NoError(t, err)
 	var log strings.Builder

@@ -79,7 +79,7 @@ func benchSynth(ctx context.Context, c local.Config, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	for _, validate := range []bool{false, true} {
 		best := time.Duration(0)
 		for range 3 {

@@ -123,5 +123,5 @@ func TestValidateNamesEveryField(t *testing.T) {
   EvictionsAlarm is -1; allowed: 1 or more`)
 	require.ErrorContains(t, cache.Props{Engine: cache.Redis, Version: "8.0"}.Validate(), `Version is "8.0"; allowed: 7.1, 7.0`)
 	stack := cdktest.Stack(t)
-	cdktest.Panic[*cache.PropsError](t, func() { cache.New(stack, "Cache", cache.Props{}) })
+	_ = cdktest.Panic[*cache.PropsError](t, func() { cache.New(stack, "Cache", cache.Props{}) })
 }

@@ -1,6 +1,7 @@
 package database_test
 
 import (
+	"maps"
 	"testing"
 	"time"
 
@@ -27,9 +28,7 @@ var (
 )
 
 func with(kind map[string]any, properties map[string]any) map[string]any {
-	for key, value := range kind {
-		properties[key] = value
-	}
+	maps.Copy(properties, kind)
 	return properties
 }
 
@@ -215,5 +214,5 @@ func TestValidateNamesEveryField(t *testing.T) {
   RotateMaster is 1h0m0s; allowed: 4h0m0s to 24000h0m0s
   LagAlarm is 1ms; allowed: 1s or more`)
 	stack := cdktest.Stack(t)
-	cdktest.Panic[*database.PropsError](t, func() { database.New(stack, "Database", database.Props{}) })
+	_ = cdktest.Panic[*database.PropsError](t, func() { database.New(stack, "Database", database.Props{}) })
 }

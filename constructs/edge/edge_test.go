@@ -143,7 +143,7 @@ func TestOriginCarriesTheSecretByReference(t *testing.T) {
 		"HeaderName":  contract.OriginVerifyHeader,
 		"HeaderValue": stack.Resolve(props.OriginHeaderValue),
 	}}, balancer["OriginCustomHeaders"])
-	require.Equal(t, 5.0, balancer["ConnectionTimeout"])
+	require.EqualValues(t, 5, balancer["ConnectionTimeout"])
 	require.Equal(t, map[string]any{
 		"OriginProtocolPolicy": "http-only", "OriginSSLProtocols": []any{"TLSv1.2"},
 		"OriginReadTimeout": 60.0, "OriginKeepaliveTimeout": 60.0,
@@ -187,8 +187,12 @@ func TestBucketIsPrivateToThisDistribution(t *testing.T) {
 	id := slices.Collect(maps.Keys(*template.FindResources(new("AWS::CloudFront::Distribution"), nil)))[0]
 	require.Equal(t, []any{map[string]any{"StringEquals": map[string]any{"AWS:SourceArn": map[string]any{
 		"Fn::Join": []any{"", []any{
-			"arn:", map[string]any{"Ref": "AWS::Partition"}, ":cloudfront::", map[string]any{"Ref": "AWS::AccountId"},
-			":distribution/", map[string]any{"Ref": id},
+			"arn:",
+			map[string]any{"Ref": "AWS::Partition"},
+			":cloudfront::",
+			map[string]any{"Ref": "AWS::AccountId"},
+			":distribution/",
+			map[string]any{"Ref": id},
 		}},
 	}}}}, allowed)
 }

@@ -4,6 +4,7 @@
 package fanout
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"regexp"
@@ -163,8 +164,8 @@ func (f *Fanout) Subscribe(subscription Subscription) *queue.Queue {
 	bad.Merge("Subscription", subscription.Validate())
 	_, taken := f.Queues[subscription.Name]
 	bad.Check(!taken, "Subscription.Name", subscription.Name, "each name once")
-	if err := bad.Err("fanout"); err != nil {
-		panic(&PropsError{Construct: "fanout", Path: *f.Node().Path(), Problems: err.(*PropsError).Problems})
+	if err, ok := errors.AsType[*PropsError](bad.Err("fanout")); ok {
+		panic(&PropsError{Construct: "fanout", Path: *f.Node().Path(), Problems: err.Problems})
 	}
 	return f.subscribe(subscription)
 }

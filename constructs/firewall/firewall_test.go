@@ -170,7 +170,7 @@ func TestLargeBodiesArePathsByTheSegment(t *testing.T) {
 		LargeBodies: []string{"/v1/projects/*/videos", "/v1/upload.bin"},
 	})
 	both := rules(t, stack)[1]["Statement"].(map[string]any)["AndStatement"].(map[string]any)["Statements"].([]any)
-	require.Equal(t, 4096.0, both[0].(map[string]any)["SizeConstraintStatement"].(map[string]any)["Size"])
+	require.EqualValues(t, 4096, both[0].(map[string]any)["SizeConstraintStatement"].(map[string]any)["Size"])
 	not := both[1].(map[string]any)["NotStatement"].(map[string]any)["Statement"].(map[string]any)
 	pattern := regexp.MustCompile(not["RegexMatchStatement"].(map[string]any)["RegexString"].(string))
 	for path, large := range map[string]bool{
@@ -202,7 +202,7 @@ func TestRegionalProtectsALoadBalancer(t *testing.T) {
 		"ResourceArn": "arn:aws:elasticloadbalancing:us-east-1:123456789012:loadbalancer/app/a/0123456789abcdef",
 		"WebACLArn":   stack.Resolve(f.WebACL.AttrArn()),
 	})
-	require.Equal(t, 8192.0, rules(t, stack)[1]["Statement"].(map[string]any)["SizeConstraintStatement"].(map[string]any)["Size"])
+	require.EqualValues(t, 8192, rules(t, stack)[1]["Statement"].(map[string]any)["SizeConstraintStatement"].(map[string]any)["Size"])
 	has(template, "AWS::CloudWatch::Alarm", map[string]any{"Dimensions": []any{
 		map[string]any{"Name": "Region", "Value": map[string]any{"Ref": "AWS::Region"}},
 		map[string]any{"Name": "Rule", "Value": "ALL"},

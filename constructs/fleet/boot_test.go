@@ -90,7 +90,8 @@ func (m machine) boot(t *testing.T, env ...string) (string, int) {
 	}, env...)
 	output, err := bash.CombinedOutput()
 	if err != nil {
-		require.IsType(t, &exec.ExitError{}, err)
+		var exit *exec.ExitError
+		require.ErrorAs(t, err, &exit)
 	}
 	return string(output), bash.ProcessState.ExitCode()
 }

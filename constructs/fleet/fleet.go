@@ -275,7 +275,7 @@ func (f *Fleet) warnOfProcessor(path string, instanceType awsec2.InstanceType) {
 	if err != nil {
 		return
 	}
-	defer file.Close()
+	defer func() { _ = file.Close() }()
 	want := elf.EM_X86_64
 	if instanceType.Architecture() == awsec2.InstanceArchitecture_ARM_64 {
 		want = elf.EM_AARCH64

@@ -8,6 +8,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -351,7 +352,7 @@ type QueueSource struct {
 	Override func(*awslambdaeventsources.SqsEventSourceProps)
 }
 
-func (s QueueSource) problems(q *queue.Queue, timeout time.Duration) []cdkx.Problem {
+func (s QueueSource) problems(q *queue.Queue, timeout time.Duration) []cdkx.FieldError {
 	var bad cdkx.Problems
 	cdkx.Between(&bad, "Batch", s.Batch, 1, maxBatch)
 	bad.Check(s.Batch <= maxBatchUnwaited || s.Window >= time.Second, "Window", s.Window, "1s or more with a Batch above 10")
@@ -362,7 +363,7 @@ func (s QueueSource) problems(q *queue.Queue, timeout time.Duration) []cdkx.Prob
 	needed := visibilityFactor*timeout + s.Window
 	bad.Check(q.VisibilityTimeout >= needed, "VisibilityTimeout of the queue", q.VisibilityTimeout,
 		fmt.Sprintf("%v or more: six times the function's timeout, and the window", needed))
-	if err, ok := bad.Err("function").(*PropsError); ok {
+	if err, ok := errors.AsType[*PropsError](bad.Err("function")); ok {
 		return err.Problems
 	}
 	return nil

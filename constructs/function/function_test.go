@@ -215,5 +215,5 @@ func TestValidateNamesEveryField(t *testing.T) {
   VPC is "nil"; allowed: a VPC when Subnets or SecurityGroups are given
   Environment is "AWS_REGION"; allowed: names that Lambda does not reserve (AWS_…, LAMBDA_…)`)
 	stack := cdktest.Stack(t)
-	cdktest.Panic[*function.PropsError](t, func() { function.New(stack, "Hello", function.Props{}) })
+	_ = cdktest.Panic[*function.PropsError](t, func() { function.New(stack, "Hello", function.Props{}) })
 }

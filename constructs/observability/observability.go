@@ -240,7 +240,7 @@ func (d *Dashboard) Add(section Section) {
 func (d *Dashboard) add(widgets ...awscloudwatch.IWidget) {
 	d.widgets += len(widgets)
 	if d.widgets > maxWidgets {
-		panic(&PropsError{Construct: "observability", Path: *d.Node().Path(), Problems: []cdkx.Problem{
+		panic(&PropsError{Construct: "observability", Path: *d.Node().Path(), Problems: []cdkx.FieldError{
 			{Field: "Sections", Value: d.widgets, Allowed: fmt.Sprintf("%d widgets or fewer", maxWidgets)},
 		}})
 	}

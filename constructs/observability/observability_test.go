@@ -134,5 +134,5 @@ func TestValidateNamesEveryField(t *testing.T) {
   Name is "no spaces"; allowed: 1 to 255 letters, digits, hyphens and underscores
   Sections is 0; allowed: one section or more`)
 	stack := cdktest.Stack(t)
-	cdktest.Panic[*observability.PropsError](t, func() { observability.New(stack, "Dashboard", observability.Props{}) })
+	_ = cdktest.Panic[*observability.PropsError](t, func() { observability.New(stack, "Dashboard", observability.Props{}) })
 }

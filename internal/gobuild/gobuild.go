@@ -86,14 +86,14 @@ func (t Target) Env(environ []string) []string {
 func (t Target) Validate() error {
 	var errs []error
 	if t.Package == "" {
-		errs = append(errs, errors.New("Package is empty; name a main package such as ./app/cmd/app"))
+		errs = append(errs, errors.New("the package is empty; name a main package such as ./app/cmd/app"))
 	}
 	if t.Output == "" {
-		errs = append(errs, errors.New("Output is empty; name the file to write"))
+		errs = append(errs, errors.New("the output is empty; name the file to write"))
 	}
 	// The version travels inside one -ldflags argument, which Go splits at spaces and quotes.
 	if strings.ContainsAny(t.Version, " \t\n'\"") {
-		errs = append(errs, fmt.Errorf("Version %q holds a space or a quote; use letters, digits, dots and dashes", t.Version))
+		errs = append(errs, fmt.Errorf("the version %q holds a space or a quote; use letters, digits, dots and dashes", t.Version))
 	}
 	return errors.Join(errs...)
 }

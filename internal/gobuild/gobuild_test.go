@@ -145,9 +145,9 @@ func TestValidate(t *testing.T) {
 		target gobuild.Target
 		want   string
 	}{
-		"no package":         {gobuild.Target{Output: "x"}, "Package"},
-		"no output":          {gobuild.Target{Package: "."}, "Output"},
-		"version with space": {gobuild.Target{Package: ".", Output: "x", Version: "a -X b=c"}, "Version"},
+		"no package":         {gobuild.Target{Output: "x"}, "package"},
+		"no output":          {gobuild.Target{Package: "."}, "output"},
+		"version with space": {gobuild.Target{Package: ".", Output: "x", Version: "a -X b=c"}, "version"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -62,7 +62,7 @@ func version(ctx context.Context, owner postgres.Config) (int64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("read the schema's version: %w", err)
 	}
-	defer conn.Close(ctx)
+	defer func() { _ = conn.Close(ctx) }()
 	var v int64
 	if err := conn.QueryRow(ctx, "select max(version_id) from goose_db_version where is_applied").Scan(&v); err != nil {
 		return 0, fmt.Errorf("read the schema's version: %w", err)

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -116,12 +117,7 @@ func TestFilterRefuses(t *testing.T) {
 
 func is(types ...string) func(string) bool {
 	return func(resourceType string) bool {
-		for _, t := range types {
-			if t == resourceType {
-				return true
-			}
-		}
-		return false
+		return slices.Contains(types, resourceType)
 	}
 }
 

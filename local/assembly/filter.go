@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -95,7 +96,7 @@ func (f *filter) round(stacks []*stack) (changed bool) {
 			if _, gone := f.lost[s][r.id]; gone {
 				continue
 			}
-			reason := ""
+			var reason string
 			if f.unsupported(r.resourceType()) {
 				reason = "type not supported"
 			} else {
@@ -357,9 +358,7 @@ func canonical(name any) string {
 
 func without(content object, members ...string) object {
 	rest := object{}
-	for key, value := range content {
-		rest[key] = value
-	}
+	maps.Copy(rest, content)
 	for _, key := range members {
 		delete(rest, key)
 	}

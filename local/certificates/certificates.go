@@ -115,7 +115,7 @@ func create(dir string) error {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(next)
+	defer func() { _ = os.RemoveAll(next) }()
 	// Servers that run as another user read the authority's file.
 	if err := os.Chmod(next, 0o755); err != nil {
 		return err

@@ -9,6 +9,7 @@
 package emulator
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -177,13 +178,13 @@ func (e *Emulator) waitHealthy(ctx context.Context, timeout time.Duration) error
 		}
 		select {
 		case <-e.process.Done():
-			return fmt.Errorf("emulator: it ended before it answered (%v); the end of %s:\n%s",
-				e.process.Err(), e.process.Log, e.process.Tail(20))
+			return fmt.Errorf("emulator: it ended before it answered (%w); the end of %s:\n%s",
+				cmp.Or(e.process.Err(), errors.New("exit status 0")), e.process.Log, e.process.Tail(20))
 		case <-waiting.Done():
 			if ctx.Err() != nil {
 				return fmt.Errorf("emulator: waiting for %s: %w", e.URL, ctx.Err())
 			}
-			return fmt.Errorf("emulator: it was not healthy at %s within %v (%v); the end of %s:\n%s",
+			return fmt.Errorf("emulator: it was not healthy at %s within %v (%w); the end of %s:\n%s",
 				e.URL, timeout, last, e.process.Log, e.process.Tail(20))
 		case <-tick.C:
 		}
@@ -261,7 +262,7 @@ func (e *Emulator) AWSConfig() aws.Config {
 
 // FreePort checks that a port of 127.0.0.1 is free, or finds one for 0.
 func FreePort(port int) (int, error) {
-	l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+	l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port))) //nolint:noctx // Binding to loopback does not wait.
 	if err != nil {
 		return 0, fmt.Errorf("emulator: port %d is taken (%w); choose another with AWS_PORT=…, or use what runs there with AWS_ENDPOINT_URL=http://127.0.0.1:%d",
 			port, err, port)

@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 			log.Print(err)
 			return 1
 		}
-		defer os.RemoveAll(dir)
+		defer func() { _ = os.RemoveAll(dir) }()
 		shared, err = start(context.Background(), dir)
 		if err != nil {
 			log.Print(err)

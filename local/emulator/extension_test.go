@@ -244,7 +244,8 @@ func TestWeightedForwardAndEdge(t *testing.T) {
 				}),
 				"Acl": resource("AWS::WAFv2::WebACL", object{
 					"Scope": "REGIONAL", "DefaultAction": object{"Allow": object{}},
-					"Rules": list{object{"Name": "login", "Priority": 1, "Action": object{"Count": object{}},
+					"Rules": list{object{
+						"Name": "login", "Priority": 1, "Action": object{"Count": object{}},
 						"VisibilityConfig": object{"SampledRequestsEnabled": true, "CloudWatchMetricsEnabled": true, "MetricName": "login"},
 						"Statement": object{"RateBasedStatement": object{"Limit": 100, "AggregateKeyType": "IP", "ScopeDownStatement": object{"ByteMatchStatement": object{
 							"FieldToMatch": object{"UriPath": object{}}, "PositionalConstraint": "STARTS_WITH", "SearchString": "/v1/auth/",
@@ -546,9 +547,7 @@ func TestAlarms(t *testing.T) {
 	}
 	alarm := func(extra object) object {
 		properties := object{"ComparisonOperator": "GreaterThanThreshold", "Threshold": 5, "EvaluationPeriods": 1, "TreatMissingData": "notBreaching"}
-		for k, v := range extra {
-			properties[k] = v
-		}
+		maps.Copy(properties, extra)
 		return resource("AWS::CloudWatch::Alarm", properties)
 	}
 	single := func(c string) object {

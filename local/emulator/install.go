@@ -75,7 +75,7 @@ func copyOnce(dir string, files fs.FS) error {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(tmp)
+	defer func() { _ = os.RemoveAll(tmp) }()
 	if err := os.CopyFS(tmp, files); err != nil {
 		return err
 	}

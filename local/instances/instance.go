@@ -124,7 +124,7 @@ func (m *Manager) boot(i *instance) (*process.Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	m.update(i, func() {
+	m.update(func() {
 		i.PID, i.Fleet, i.Color = p.PID, fleet, color
 		i.port, i.URL, i.MetricsURL = ports[0], "http://"+httpAddr, "http://"+metricsAddr
 		i.TemplateVersion, i.SHA256 = l.templateVersion, l.artifact.SHA256
@@ -139,9 +139,9 @@ func (m *Manager) boot(i *instance) (*process.Process, error) {
 		}); err != nil {
 			return p, fmt.Errorf("register with target group %s: %w", arn, err)
 		}
-		m.update(i, func() { i.targetGroups = append(i.targetGroups, arn) })
+		m.update(func() { i.targetGroups = append(i.targetGroups, arn) })
 	}
-	m.update(i, func() {
+	m.update(func() {
 		i.Version, i.State, i.served = version, InService, time.Now()
 		i.group.problem = ""
 	})
@@ -152,7 +152,7 @@ func (m *Manager) boot(i *instance) (*process.Process, error) {
 
 func loopback(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
 
-func (m *Manager) update(i *instance, change func()) {
+func (m *Manager) update(change func()) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	change()
@@ -243,7 +243,7 @@ func (m *Manager) end(i *instance, p *process.Process, err error) {
 		m.o.Log.Warn("instance killed: it did not end after SIGTERM", "instance", i.ID, "group", i.Group, "after", m.o.StopTimeout)
 	}
 	_ = os.RemoveAll(filepath.Join(m.o.RunDir, "tmp", i.ID))
-	m.update(i, func() { i.State, i.ended = Terminated, time.Now() })
+	m.update(func() { i.State, i.ended = Terminated, time.Now() })
 }
 
 // failed says why an instance failed and spaces the next. m.mu is held.

@@ -177,7 +177,7 @@ func (m *Manager) download(ctx context.Context, a contract.Artifact) (string, er
 	if err != nil {
 		return "", err
 	}
-	defer os.Remove(next.Name())
+	defer func() { _ = os.Remove(next.Name()) }()
 	hash := sha256.New()
 	_, err = io.Copy(io.MultiWriter(next, hash), out.Body)
 	// Closed before it is run: a program open for writing is "text file busy".

@@ -65,7 +65,7 @@ func template(ctx context.Context, b Binaries, run credential, cacheDir string) 
 	if err != nil {
 		return "", "", err
 	}
-	defer os.RemoveAll(work)
+	defer func() { _ = os.RemoveAll(work) }()
 	if err := run.own(work); err != nil {
 		return "", "", err
 	}

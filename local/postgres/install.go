@@ -114,7 +114,7 @@ func unpack(ctx context.Context, cache, dir string) error {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(work)
+	defer func() { _ = os.RemoveAll(work) }()
 	next, data := filepath.Join(work, "programs"), filepath.Join(work, "data")
 	if err := os.Mkdir(data, 0o755); err != nil {
 		return err

@@ -227,7 +227,7 @@ func (s *Server) launch(ctx context.Context, ready func(context.Context, *pgx.Co
 			}
 			port = ports[0]
 		}
-		if l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port))); err != nil {
+		if l, err := new(net.ListenConfig).Listen(ctx, "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port))); err != nil {
 			return fmt.Errorf("port %d is taken by another program: %w", port, err)
 		} else if err := l.Close(); err != nil {
 			return err
@@ -254,6 +254,11 @@ func (s *Server) launch(ctx context.Context, ready func(context.Context, *pgx.Co
 			return nil
 		}
 		s.Kill()
+		if ctx.Err() == nil && strings.Contains(s.process.Tail(3), "is still in use") {
+			// What a killed server left of itself notices within a moment that it is gone.
+			attempt--
+			continue
+		}
 		if want != "0" || attempt == bindAttempts || !strings.Contains(s.process.Tail(20), "could not bind") {
 			return fmt.Errorf("%w; the end of %s:\n%s", err, s.process.Log, s.process.Tail(20))
 		}
@@ -333,7 +338,7 @@ func (s *Server) follow(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer conn.Close(context.WithoutCancel(ctx))
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
 	// A slot is reserved before the copy begins: from there on the primary keeps
 	// the WAL that the replica needs. One that had to let go of it is of no use.
 	reserved := true
@@ -449,7 +454,7 @@ func (s *Server) Promote(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("promote %s: %w", s.Name, err)
 	}
-	defer conn.Close(context.WithoutCancel(ctx))
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
 	var promoted bool
 	err = conn.QueryRow(ctx, "SELECT pg_promote(true, $1)", int(s.options.Timeout.Seconds())).Scan(&promoted)
 	if err == nil && !promoted {
@@ -472,7 +477,7 @@ func (s *Server) RemoveReplica(ctx context.Context, r *Server) error {
 	if err != nil {
 		return fmt.Errorf("remove replica %s: %w", r.Name, err)
 	}
-	defer conn.Close(context.WithoutCancel(ctx))
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
 	// The primary may still be busy noticing that the replica has gone.
 	for {
 		_, err = conn.Exec(ctx, "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = $1 AND NOT active", r.slot())
@@ -536,31 +541,31 @@ func dataDir(run credential, dir string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	real := filepath.Join(parent, filepath.Base(dir))
-	if abs, err := filepath.Abs(dir); err != nil || real == abs {
-		return real, err
+	resolved := filepath.Join(parent, filepath.Base(dir))
+	if abs, err := filepath.Abs(dir); err != nil || resolved == abs {
+		return resolved, err
 	}
 	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
 		return "", err
 	}
-	if to, err := os.Readlink(dir); err == nil && to == real {
-		return real, nil
+	if to, err := os.Readlink(dir); err == nil && to == resolved {
+		return resolved, nil
 	}
 	if err := os.RemoveAll(dir); err != nil {
 		return "", err
 	}
-	return real, os.Symlink(real, dir)
+	return resolved, os.Symlink(resolved, dir)
 }
 
 // RemoveData removes a data directory, also where it stands elsewhere. The
 // server must have ended.
 func RemoveData(dir string) error {
-	real, err := os.Readlink(dir)
+	resolved, err := os.Readlink(dir)
 	if err == nil {
-		if err := os.RemoveAll(real); err != nil {
+		if err := os.RemoveAll(resolved); err != nil {
 			return err
 		}
-		_ = os.Remove(filepath.Dir(real)) // the last one takes the folder along
+		_ = os.Remove(filepath.Dir(resolved)) // the last one takes the folder along
 	}
 	return os.RemoveAll(dir)
 }

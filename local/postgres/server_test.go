@@ -18,7 +18,7 @@ import (
 )
 
 // options are those of a primary in a run folder of its own.
-func options(t testing.TB, name string) postgres.Options {
+func options(t testing.TB) postgres.Options {
 	t.Helper()
 	cache, err := pgtest.CacheDir()
 	require.NoError(t, err)
@@ -34,7 +34,7 @@ func options(t testing.TB, name string) postgres.Options {
 	ca, err := certificates.Open(filepath.Join(dir, "certificates"))
 	require.NoError(t, err)
 	return postgres.Options{
-		Runner: &process.Runner{Dir: dir}, Binaries: binaries, CacheDir: cache, CA: ca, Name: name,
+		Runner: &process.Runner{Dir: dir}, Binaries: binaries, CacheDir: cache, CA: ca, Name: "primary",
 		Settings: map[string]string{"fsync": "off"},
 	}
 }
@@ -83,7 +83,7 @@ func count(t *testing.T, conn *pgx.Conn) (n int) {
 
 func TestPrimaryAndReplica(t *testing.T) {
 	t.Parallel()
-	o := options(t, "primary")
+	o := options(t)
 	s := start(t, o)
 	primary := connect(t, s.SuperuserDSN("postgres"))
 	// The replica is copied from a primary that already holds something.
@@ -132,7 +132,7 @@ func TestPrimaryAndReplica(t *testing.T) {
 
 func TestReplicaOfARecreatedPrimaryIsCopiedAnew(t *testing.T) {
 	t.Parallel()
-	o := options(t, "primary")
+	o := options(t)
 	s := start(t, o)
 	r := startReplica(t, o, s, "replica")
 	r.Stop(t.Context())
@@ -151,7 +151,7 @@ func TestReplicaOfARecreatedPrimaryIsCopiedAnew(t *testing.T) {
 
 func TestAnInterruptedCopyIsMadeAnew(t *testing.T) {
 	t.Parallel()
-	o := options(t, "primary")
+	o := options(t)
 	s := start(t, o)
 	r := startReplica(t, o, s, "replica")
 	r.Stop(t.Context())
@@ -161,7 +161,7 @@ func TestAnInterruptedCopyIsMadeAnew(t *testing.T) {
 
 func TestPromotedReplicaIsAPrimary(t *testing.T) {
 	t.Parallel()
-	o := options(t, "primary")
+	o := options(t)
 	s := start(t, o)
 	exec(t, connect(t, s.SuperuserDSN("postgres")), "CREATE TABLE notes AS SELECT 1")
 	r := startReplica(t, o, s, "replica")
@@ -178,7 +178,7 @@ func TestPromotedReplicaIsAPrimary(t *testing.T) {
 
 func TestOnlyVerifiedTLSWithAPasswordGetsIn(t *testing.T) {
 	t.Parallel()
-	o := options(t, "primary")
+	o := options(t)
 	s := start(t, o)
 	dsn := s.SuperuserDSN("postgres")
 	var encrypted bool
@@ -227,7 +227,7 @@ func TestStartSaysWhy(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			o := options(t, "primary")
+			o := options(t)
 			t.Cleanup(func() {
 				require.NoError(t, postgres.RemoveData(filepath.Join(o.Runner.Dir, "postgres", "primary")))
 			})
@@ -243,7 +243,7 @@ func TestStartSaysWhy(t *testing.T) {
 // replica that streams.
 func BenchmarkWarmStart(b *testing.B) {
 	for b.Loop() {
-		o := options(b, "primary")
+		o := options(b)
 		delete(o.Settings, "fsync")
 		s := start(b, o)
 		startReplica(b, o, s, "replica")

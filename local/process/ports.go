@@ -11,7 +11,7 @@ import (
 func FreePorts(n int) ([]int, error) {
 	ports := make([]int, n)
 	for i := range ports {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // Binding to loopback does not wait.
 		if err != nil {
 			return nil, fmt.Errorf("find a free port: %w", err)
 		}

@@ -8,6 +8,7 @@
 package process
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -96,7 +97,7 @@ func (r *Runner) Start(spec Spec) (*Process, error) {
 	}
 	defer log.Close()
 
-	cmd := exec.Command(spec.Path, spec.Args...)
+	cmd := exec.Command(spec.Path, spec.Args...) //nolint:noctx // Stop and Kill end it, no context does.
 	mark := spec.Name + "." + rand.Text()
 	cmd.Env = append(slices.Clone(spec.Env), markVariable+"="+mark)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = spec.Dir, log, log
@@ -321,7 +322,7 @@ func startOf(pid int) (started string, running bool) {
 		}
 		// proc_pid_stat(5): the second field, the name, is in parentheses and may
 		// hold any character. State is field 3, starttime field 22.
-		_, rest, _ := strings.Cut(string(stat[strings.LastIndexByte(string(stat), ')')+1:]), " ")
+		_, rest, _ := strings.Cut(string(stat[bytes.LastIndexByte(stat, ')')+1:]), " ")
 		fields := strings.Fields(rest)
 		if len(fields) < 20 {
 			return "", false

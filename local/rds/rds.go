@@ -360,14 +360,15 @@ func (m *Manager) bring(ctx context.Context, d *instance, deployed map[string]*i
 		name := serverName(d.id)
 		var started *postgres.Server
 		var err error
-		if d.source == "" {
+		switch {
+		case d.source == "":
 			started, err = postgres.Start(ctx, postgres.Options{
 				Runner: m.o.Runner, Binaries: m.o.Binaries, CacheDir: m.o.CacheDir, CA: m.o.CA,
 				Name: name, Addr: d.addr, Settings: m.o.Settings,
 			})
-		} else if source == nil {
+		case source == nil:
 			return fmt.Errorf("DB instance %s replicates %s, which somebody else runs at %s: there is no server here to copy", d.id, d.source, deployed[d.source].addr)
-		} else {
+		default:
 			started, err = source.StartReplica(ctx, postgres.ReplicaOptions{Name: name, Addr: d.addr})
 		}
 		if err != nil {
@@ -420,7 +421,7 @@ func grant(ctx context.Context, s *postgres.Server, d *instance) error {
 	if err != nil {
 		return err
 	}
-	defer conn.Close(context.WithoutCancel(ctx))
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
 	master, group := pgx.Identifier{d.masterUser}.Sanitize(), pgx.Identifier{"rds_superuser"}.Sanitize()
 	exists := func(query, name string) (found bool, err error) {
 		err = conn.QueryRow(ctx, "SELECT EXISTS ("+query+")", name).Scan(&found)
@@ -440,8 +441,10 @@ func grant(ctx context.Context, s *postgres.Server, d *instance) error {
 		{"", "", "grant rds_superuser to the master user", "GRANT " + group + " TO " + master},
 	}
 	if d.dbName != "" {
-		steps = append(steps, step{database, d.dbName, "create database " + d.dbName,
-			"CREATE DATABASE " + pgx.Identifier{d.dbName}.Sanitize() + " OWNER " + master})
+		steps = append(steps, step{
+			database, d.dbName, "create database " + d.dbName,
+			"CREATE DATABASE " + pgx.Identifier{d.dbName}.Sanitize() + " OWNER " + master,
+		})
 	}
 	for _, step := range steps {
 		if step.query != "" {
@@ -481,8 +484,10 @@ func (m *Manager) publish(deployed map[string]*instance) {
 }
 
 func (m *Manager) dsn(d *instance) string {
-	u := url.URL{Scheme: "postgres", User: url.User(d.masterUser), Host: d.addr, Path: "/" + cmp.Or(d.dbName, "postgres"),
-		RawQuery: url.Values{"sslmode": {"verify-full"}, "sslrootcert": {m.o.CA.File}}.Encode()}
+	u := url.URL{
+		Scheme: "postgres", User: url.User(d.masterUser), Host: d.addr, Path: "/" + cmp.Or(d.dbName, "postgres"),
+		RawQuery: url.Values{"sslmode": {"verify-full"}, "sslrootcert": {m.o.CA.File}}.Encode(),
+	}
 	return u.String()
 }
 

@@ -180,7 +180,7 @@ func startProgram(ctx context.Context, o Options) (*Server, error) {
 			port = strconv.Itoa(free[0])
 		}
 		addr := net.JoinHostPort("127.0.0.1", port)
-		if l, err := net.Listen("tcp", addr); err != nil {
+		if l, err := new(net.ListenConfig).Listen(ctx, "tcp", addr); err != nil {
 			return nil, fmt.Errorf("port %s is taken by another program: %w", port, err)
 		} else if err := l.Close(); err != nil {
 			return nil, err

@@ -2,6 +2,7 @@ package redis_test
 
 import (
 	"context"
+	"errors"
 	"net"
 	"os"
 	"path/filepath"
@@ -58,7 +59,7 @@ func TestServer(t *testing.T) {
 			require.NoError(t, c.Set(t.Context(), "short", "lived", 50*time.Millisecond).Err())
 			require.Equal(t, "lived", c.Get(t.Context(), "short").Val())
 			require.Eventually(t, func() bool {
-				return c.Get(t.Context(), "short").Err() == client.Nil
+				return errors.Is(c.Get(t.Context(), "short").Err(), client.Nil)
 			}, 5*time.Second, 10*time.Millisecond, "keys expire as time passes")
 
 			plain := client.NewClient(&client.Options{Addr: s.Addr, MaxRetries: -1, ReadTimeout: time.Second})

@@ -34,7 +34,7 @@ func TestRunRefusesOtherMachines(t *testing.T) {
 	t.Parallel()
 	for _, target := range []string{"http://192.0.2.1/", "https://example.com/", "http://10.0.0.1:8080/"} {
 		_, err := load.Run(t.Context(), target, nil, 1, time.Second)
-		assert.ErrorContains(t, err, "not a loopback address", target)
+		require.ErrorContains(t, err, "not a loopback address", target)
 	}
 	for _, target := range []string{"http://127.0.0.1:1/", "http://[::1]:1/", "http://localhost:1/"} {
 		require.NoError(t, load.CheckLoopback(target))

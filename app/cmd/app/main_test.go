@@ -47,13 +47,13 @@ func (a *account) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	a.mu.Lock()
 	a.calls = append(a.calls, target)
 	a.mu.Unlock()
-	var in struct{ SecretId string }
+	var in struct{ SecretID string }
 	body, _ := io.ReadAll(req.Body)
 	_ = json.Unmarshal(body, &in)
 	w.Header().Set("Content-Type", "application/x-amz-json-1.1")
 	switch {
-	case strings.HasSuffix(target, ".GetSecretValue") && a.secrets[in.SecretId] != "":
-		_ = json.NewEncoder(w).Encode(map[string]string{"SecretString": a.secrets[in.SecretId]})
+	case strings.HasSuffix(target, ".GetSecretValue") && a.secrets[in.SecretID] != "":
+		_ = json.NewEncoder(w).Encode(map[string]string{"SecretString": a.secrets[in.SecretID]})
 	case strings.HasSuffix(target, ".GetParametersByPath"):
 		type parameter struct{ Name, Value string }
 		out := []parameter{}

@@ -36,7 +36,7 @@ func (p program) serve(ctx context.Context) error {
 	}
 	defer db.Close()
 	cache := redis.New(s.Cache.Endpoint, s.Cache.TLS)
-	defer cache.Close()
+	defer func() { _ = cache.Close() }()
 	keys, err := auth.NewKeys(s.Auth.Secret.Reveal())
 	if err != nil {
 		return err
@@ -72,7 +72,7 @@ func (p program) serve(ctx context.Context) error {
 			published.WithLabelValues("failed").Add(float64(failed))
 		},
 	}
-	public, metrics, err := listen(s.Process)
+	public, metrics, err := listen(ctx, s.Process)
 	if err != nil {
 		return err
 	}

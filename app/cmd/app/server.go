@@ -35,12 +35,13 @@ func newServer(h http.Handler, log *slog.Logger) *http.Server {
 }
 
 // listen opens the public and the metrics listener.
-func listen(p settings.Process) (public, metrics net.Listener, err error) {
-	public, err = net.Listen("tcp", p.HTTPAddr)
+func listen(ctx context.Context, p settings.Process) (public, metrics net.Listener, err error) {
+	var sockets net.ListenConfig
+	public, err = sockets.Listen(ctx, "tcp", p.HTTPAddr)
 	if err != nil {
 		return nil, nil, fmt.Errorf("listen for HTTP: %w", err)
 	}
-	metrics, err = net.Listen("tcp", p.MetricsAddr)
+	metrics, err = sockets.Listen(ctx, "tcp", p.MetricsAddr)
 	if err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("listen for metrics: %w", err), public.Close())
 	}

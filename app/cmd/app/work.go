@@ -44,7 +44,7 @@ func (p program) work(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	public, metrics, err := listen(s.Process)
+	public, metrics, err := listen(ctx, s.Process)
 	if err != nil {
 		return err
 	}

@@ -83,7 +83,7 @@ func (d Database) Disconnect(t testing.TB) {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), d.superuser)
 	require.NoError(t, err)
-	defer conn.Close(t.Context())
+	defer func() { _ = conn.Close(t.Context()) }()
 	_, err = conn.Exec(t.Context(), "select pg_terminate_backend(pid) from pg_stat_activity where datname = $1 and usename = $2", d.Config.Database, d.Config.Username)
 	require.NoError(t, err)
 }

@@ -37,7 +37,7 @@ func TestCfnReturnsTheWrappedResource(t *testing.T) {
 
 func TestConversions(t *testing.T) {
 	require.Equal(t, "PT1M30S", *cdkx.Duration(90 * time.Second).ToIsoString())
-	require.Equal(t, 1500.0, *cdkx.Duration(1500 * time.Millisecond).ToMilliseconds(nil))
+	require.InDelta(t, 1500, *cdkx.Duration(1500 * time.Millisecond).ToMilliseconds(nil), 0)
 	require.Nil(t, cdkx.Optional(""))
 	require.Equal(t, "x", *cdkx.Optional("x"))
 	require.Equal(t, []*string{new("a"), new("b")}, *cdkx.Strings("a", "b"))

@@ -11,20 +11,20 @@ import (
 	"github.com/aws/constructs-go/constructs/v10"
 )
 
-// Problem is one field of a construct's Props that has a value AWS or the
+// FieldError is one field of a construct's Props that has a value AWS or the
 // construct does not allow.
-type Problem struct {
+type FieldError struct {
 	Field   string // as written in Go: "MaxReceives", "Subscriptions[search].Types"
 	Value   any
 	Allowed string // what would be right: "1 to 1000"
 }
 
 // Error names the field, its value and what is allowed.
-func (p Problem) Error() string {
-	if value := reflect.ValueOf(p.Value); value.Kind() == reflect.String {
-		return fmt.Sprintf("%s is %q; allowed: %s", p.Field, value.String(), p.Allowed)
+func (e FieldError) Error() string {
+	if value := reflect.ValueOf(e.Value); value.Kind() == reflect.String {
+		return fmt.Sprintf("%s is %q; allowed: %s", e.Field, value.String(), e.Allowed)
 	}
-	return fmt.Sprintf("%s is %v; allowed: %s", p.Field, p.Value, p.Allowed)
+	return fmt.Sprintf("%s is %v; allowed: %s", e.Field, e.Value, e.Allowed)
 }
 
 // PropsError is every problem of one construct's Props. Validate returns it,
@@ -32,7 +32,7 @@ func (p Problem) Error() string {
 type PropsError struct {
 	Construct string // the package: "queue"
 	Path      string // the construct's path in the tree; empty from Validate, which has no scope
-	Problems  []Problem
+	Problems  []FieldError
 }
 
 // Error lists every problem, one on a line when there are several.
@@ -52,7 +52,7 @@ func (e *PropsError) Error() string {
 	return text.String()
 }
 
-// Unwrap makes each Problem reachable for errors.As.
+// Unwrap makes each FieldError reachable for errors.As.
 func (e *PropsError) Unwrap() []error {
 	all := make([]error, len(e.Problems))
 	for i, problem := range e.Problems {
@@ -64,12 +64,12 @@ func (e *PropsError) Unwrap() []error {
 // Problems collects what is wrong with a construct's Props. The zero value is
 // ready to use.
 type Problems struct {
-	list []Problem
+	list []FieldError
 }
 
 // Add records one problem.
 func (p *Problems) Add(field string, value any, allowed string) {
-	p.list = append(p.list, Problem{Field: field, Value: value, Allowed: allowed})
+	p.list = append(p.list, FieldError{Field: field, Value: value, Allowed: allowed})
 }
 
 // Check records a problem unless ok.
@@ -133,8 +133,8 @@ func OneOf[T comparable](p *Problems, field string, value T, allowed ...T) {
 func Must(scope constructs.Construct, id, construct string, err error) {
 	var problems Problems
 	path := id
-	switch {
-	case scope == nil:
+	switch scope {
+	case nil:
 		problems.Add("scope", "nil", "a construct: a stack or another construct")
 	default:
 		if parent := *scope.Node().Path(); parent != "" {

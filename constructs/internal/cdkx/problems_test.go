@@ -34,9 +34,9 @@ func TestProblemsAreReachableOneByOne(t *testing.T) {
 	t.Parallel()
 	var problems Problems
 	problems.Add("Zones", 9, "2 to 3")
-	problem, ok := errors.AsType[Problem](problems.Err("network"))
+	problem, ok := errors.AsType[FieldError](problems.Err("network"))
 	require.True(t, ok)
-	require.Equal(t, Problem{Field: "Zones", Value: 9, Allowed: "2 to 3"}, problem)
+	require.Equal(t, FieldError{Field: "Zones", Value: 9, Allowed: "2 to 3"}, problem)
 }
 
 func TestNoProblemIsNil(t *testing.T) {

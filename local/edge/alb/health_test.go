@@ -227,7 +227,7 @@ func TestUnknownAddressIsUnhealthy(t *testing.T) {
 	apply(t, s, config(forwardTo("a"), group))
 	wait(t, s, alb.Target{ID: "i-1", Port: 1}, alb.Unhealthy)
 	w := httptest.NewRecorder()
-	s.ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
+	s.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
 	if w.Code != http.StatusBadGateway {
 		t.Errorf("status %d, want 502", w.Code)
 	}

@@ -100,7 +100,7 @@ func served(t *testing.T, h http.Handler, n int) map[string]int {
 	count := map[string]int{}
 	for range n {
 		w := httptest.NewRecorder()
-		h.ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
+		h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
 		if w.Code != http.StatusOK {
 			t.Fatalf("status %d: %s", w.Code, w.Body)
 		}
@@ -156,7 +156,7 @@ func TestRedirect(t *testing.T) {
 		s := server(t, alb.Options{})
 		apply(t, s, config(alb.Action{Redirect: &tc.to}))
 		w := httptest.NewRecorder()
-		s.ServeHTTP(w, httptest.NewRequest("GET", "http://shop.example.com:8081/a%20b/c?q=1&r=2", nil))
+		s.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "http://shop.example.com:8081/a%20b/c?q=1&r=2", nil))
 		status := tc.to.Status
 		if status == 0 {
 			status = 302
@@ -193,7 +193,7 @@ func TestAllWeightsZeroAndNoTargets(t *testing.T) {
 	} {
 		apply(t, s, cfg)
 		w := httptest.NewRecorder()
-		s.ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
+		s.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
 		if w.Code != http.StatusServiceUnavailable || !strings.Contains(w.Body.String(), "503 Service Temporarily Unavailable") {
 			t.Errorf("%s: %d %s", name, w.Code, w.Body)
 		}
@@ -225,7 +225,7 @@ func TestAlgorithms(t *testing.T) {
 		answered := make(chan struct{})
 		held.Go(func() {
 			defer close(answered)
-			s.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/", nil))
+			s.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", nil))
 		})
 		select {
 		case <-answered:
@@ -400,7 +400,7 @@ func TestForwardedHeaders(t *testing.T) {
 		cfg.LoadBalancer = tc.lb
 		cfg.Listeners[0].Protocol, cfg.Listeners[0].Port = alb.HTTPS, 443
 		apply(t, s, cfg)
-		r := httptest.NewRequest("GET", "http://shop.example.com/a%2Fb?x=1;y&z=%zz", nil)
+		r := httptest.NewRequest(http.MethodGet, "http://shop.example.com/a%2Fb?x=1;y&z=%zz", nil)
 		for name, value := range map[string]string{
 			"X-Forwarded-For": "203.0.113.7", "X-Forwarded-Proto": "gopher", "X-Forwarded-Host": "kept.example.com",
 			"X_odd": "1", "X-Fine": "1", "Connection": "X-Hop", "X-Hop": "1",
@@ -449,7 +449,7 @@ func TestTargetErrors(t *testing.T) {
 		cfg.LoadBalancer.IdleTimeout = 50 * time.Millisecond
 		apply(t, s, cfg)
 		w := httptest.NewRecorder()
-		s.ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
+		s.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
 		if w.Code != tc.want || !strings.Contains(w.Body.String(), fmt.Sprint(tc.want)) {
 			t.Errorf("%s: %d %q, want %d", tc.name, w.Code, w.Body, tc.want)
 		}
@@ -541,7 +541,7 @@ func TestNoRetryOnABrokenConnection(t *testing.T) {
 	apply(t, s, config(forwardTo("a"), targetGroup("a", 0, b.target)))
 	for i, want := range []int{200, 502} {
 		w := httptest.NewRecorder()
-		s.ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
+		s.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
 		if w.Code != want {
 			t.Errorf("request %d: %d, want %d", i, w.Code, want)
 		}
@@ -666,7 +666,7 @@ func TestDrainingLetsRequestsFinish(t *testing.T) {
 	apply(t, s, config(forwardTo("a"), targetGroup("a", time.Minute, old.target)))
 	w := httptest.NewRecorder()
 	var held sync.WaitGroup
-	held.Go(func() { s.ServeHTTP(w, httptest.NewRequest("GET", "/", nil)) })
+	held.Go(func() { s.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil)) })
 	<-arrived
 
 	apply(t, s, config(forwardTo("a"), targetGroup("a", time.Minute, fresh.target)))
@@ -696,7 +696,7 @@ func TestDeregistrationDelayEndsRequests(t *testing.T) {
 	apply(t, s, config(forwardTo("a"), targetGroup("a", 20*time.Millisecond, b.target)))
 	w := httptest.NewRecorder()
 	var held sync.WaitGroup
-	held.Go(func() { s.ServeHTTP(w, httptest.NewRequest("GET", "/", nil)) })
+	held.Go(func() { s.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil)) })
 	<-arrived
 	apply(t, s, config(forwardTo("a"), targetGroup("a", 20*time.Millisecond)))
 	held.Wait()
