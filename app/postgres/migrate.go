@@ -41,54 +41,62 @@ type Migration struct {
 	Duration time.Duration
 }
 
+// Schema is what a database's schema is after Migrate.
+type Schema struct {
+	Version int64
+	Applied []Migration // by this run, in order
+}
+
 // Migrate brings the schema up to date as its owner and makes sure that role
 // can log in and read and write the tables, and nothing more. It may run at
-// the same time from several places: an advisory lock lets one go first. It
-// returns the migrations it applied.
-func Migrate(ctx context.Context, owner Config, role Role) ([]Migration, error) {
+// the same time from several places: an advisory lock lets one go first. After
+// an error, Applied still has what was applied before it. The owner's statement
+// timeout does not count: an index over a large table takes what it takes.
+func Migrate(ctx context.Context, owner Config, role Role) (Schema, error) {
+	var schema Schema
 	if role.Username == owner.Username {
-		return nil, fmt.Errorf("migrate: the application's role %q must not be the owner's: row-level security does not bind owners", role.Username)
+		return schema, fmt.Errorf("migrate: the application's role %q must not be the owner's: row-level security does not bind owners", role.Username)
 	}
-	if owner.StatementTimeout == 0 {
-		owner.StatementTimeout = -1 // an index over a large table takes what it takes
-	}
+	owner.StatementTimeout = -1
 	owner.ApplicationName = "loadbearing-migrate"
 	cc, err := pgx.ParseConfig("sslmode=disable")
 	if err != nil {
-		return nil, fmt.Errorf("migrate: %w", err)
+		return schema, fmt.Errorf("migrate: %w", err)
 	}
 	if err := owner.connConfig(cc); err != nil {
-		return nil, fmt.Errorf("migrate: %w", err)
+		return schema, fmt.Errorf("migrate: %w", err)
 	}
 	db := stdlib.OpenDB(*cc)
 	defer func() { _ = db.Close() }()
 
 	files, err := fs.Sub(migrations, "migrations")
 	if err != nil {
-		return nil, fmt.Errorf("migrate: %w", err)
+		return schema, fmt.Errorf("migrate: %w", err)
 	}
 	// Asks once a second for up to five minutes.
 	locker, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(1, 300))
 	if err != nil {
-		return nil, fmt.Errorf("migrate: %w", err)
+		return schema, fmt.Errorf("migrate: %w", err)
 	}
 	provider, err := goose.NewProvider(goose.DialectPostgres, db, files,
 		goose.WithSessionLocker(locker), goose.WithDisableGlobalRegistry(true))
 	if err != nil {
-		return nil, fmt.Errorf("migrate: %w", err)
+		return schema, fmt.Errorf("migrate: %w", err)
 	}
 	results, err := provider.Up(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("migrate %s at %s: %w", owner.Database, owner.Address, err)
+		return schema, fmt.Errorf("migrate %s at %s: %w", owner.Database, owner.Address, err)
 	}
-	applied := make([]Migration, 0, len(results))
 	for _, r := range results {
-		applied = append(applied, Migration{r.Source.Version, r.Source.Path, r.Duration})
+		schema.Applied = append(schema.Applied, Migration{r.Source.Version, r.Source.Path, r.Duration})
+	}
+	if schema.Version, err = provider.GetDBVersion(ctx); err != nil {
+		return schema, fmt.Errorf("migrate: read the schema's version: %w", err)
 	}
 	if err := ensureRole(ctx, db, role); err != nil {
-		return applied, fmt.Errorf("migrate: make role %q: %w", role.Username, err)
+		return schema, fmt.Errorf("migrate: make role %q: %w", role.Username, err)
 	}
-	return applied, nil
+	return schema, nil
 }
 
 // ensureRole creates or updates the login role. Roles belong to the whole

@@ -28,8 +28,8 @@ func TestMigrateFromSeveralPlacesAtOnce(t *testing.T) {
 	errs := make([]error, 4)
 	for i := range applied {
 		wg.Go(func() {
-			ms, err := postgres.Migrate(t.Context(), owner, role)
-			applied[i], errs[i] = len(ms), err
+			schema, err := postgres.Migrate(t.Context(), owner, role)
+			applied[i], errs[i] = len(schema.Applied), err
 		})
 	}
 	wg.Wait()
@@ -42,9 +42,10 @@ func TestMigrateFromSeveralPlacesAtOnce(t *testing.T) {
 
 	// A rotated password takes effect with the next run.
 	role.Password = "two"
-	ms, err := postgres.Migrate(t.Context(), owner, role)
+	schema, err := postgres.Migrate(t.Context(), owner, role)
 	require.NoError(t, err)
-	require.Empty(t, ms)
+	require.Empty(t, schema.Applied)
+	require.Positive(t, schema.Version)
 	config := owner
 	config.Username, config.Password = role.Username, "two"
 	db, err := postgres.Open(t.Context(), config)

@@ -29,14 +29,15 @@ func run(ctx context.Context, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	s, err := settings.Load(ctx, settings.FromAWS(cfg, os.LookupEnv),
-		contract.DatabasePrimary, contract.DatabaseName, contract.DatabaseAdminSecret, contract.DatabaseAppSecret)
-	if err != nil {
-		return err
-	}
-	owner := postgres.FromSettings(s.Database, s.Database.Admin)
-	owner.StatementTimeout = -1 // the application's limit is not a migration's; the function's own ends it
-	role := postgres.Role{Username: s.Database.App.Username, Password: s.Database.App.Password.Reveal()}
-	lambda.Start(migrate(log, owner, role))
+	source := settings.FromAWS(cfg, os.LookupEnv)
+	lambda.Start(migrate(log, func(ctx context.Context) (postgres.Config, postgres.Role, error) {
+		s, err := settings.Load(ctx, source,
+			contract.DatabasePrimary, contract.DatabaseName, contract.DatabaseAdminSecret, contract.DatabaseAppSecret)
+		if err != nil {
+			return postgres.Config{}, postgres.Role{}, err
+		}
+		role := postgres.Role{Username: s.Database.App.Username, Password: s.Database.App.Password.Reveal()}
+		return postgres.FromSettings(s.Database, s.Database.Admin), role, nil
+	}))
 	return nil
 }

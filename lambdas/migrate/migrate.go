@@ -1,14 +1,8 @@
 package main
 
 import (
-	"cmp"
 	"context"
-	"fmt"
 	"log/slog"
-	"net"
-	"strconv"
-
-	"github.com/jackc/pgx/v5"
 
 	"github.com/loadbearing/loadbearing/app/postgres"
 )
@@ -19,13 +13,22 @@ type result struct {
 	Applied []string `json:"applied"` // files of the migrations this run applied, in order; never null
 }
 
+// connection returns as whom the schema is migrated and which role may use the
+// tables. It is asked at each invocation: a secret may have been rotated since
+// the function started.
+type connection func(context.Context) (owner postgres.Config, role postgres.Role, err error)
+
 // migrate returns a handler that applies what migrations are missing and makes
-// sure that role may use the tables.
-func migrate(log *slog.Logger, owner postgres.Config, role postgres.Role) func(context.Context) (result, error) {
+// sure that the role may use the tables.
+func migrate(log *slog.Logger, connect connection) func(context.Context) (result, error) {
 	return func(ctx context.Context) (result, error) {
-		applied, err := postgres.Migrate(ctx, owner, role)
-		r := result{Applied: []string{}}
-		for _, m := range applied {
+		owner, role, err := connect(ctx)
+		if err != nil {
+			return result{}, err
+		}
+		schema, err := postgres.Migrate(ctx, owner, role)
+		r := result{Version: schema.Version, Applied: []string{}}
+		for _, m := range schema.Applied {
 			log.InfoContext(ctx, "migration applied", "version", m.Version, "name", m.Name, "took", m.Duration)
 			r.Applied = append(r.Applied, m.Name)
 		}
@@ -33,39 +36,6 @@ func migrate(log *slog.Logger, owner postgres.Config, role postgres.Role) func(c
 			log.ErrorContext(ctx, "migration failed", "error", err)
 			return result{}, err
 		}
-		r.Version, err = version(ctx, owner)
-		return r, err
+		return r, nil
 	}
-}
-
-// version returns the schema's version as goose records it.
-func version(ctx context.Context, owner postgres.Config) (int64, error) {
-	config, err := pgx.ParseConfig("sslmode=disable") // everything it could take from the environment is overwritten
-	if err != nil {
-		return 0, fmt.Errorf("read the schema's version: %w", err)
-	}
-	host, port, err := net.SplitHostPort(owner.Address)
-	if err != nil {
-		return 0, fmt.Errorf("read the schema's version: %w", err)
-	}
-	number, err := strconv.ParseUint(port, 10, 16)
-	if err != nil {
-		return 0, fmt.Errorf("read the schema's version: %w", err)
-	}
-	config.Host, config.Port, config.Database = host, uint16(number), owner.Database
-	config.User, config.Password, config.Fallbacks = owner.Username, owner.Password, nil
-	if owner.TLS != nil {
-		config.TLSConfig = owner.TLS.Clone()
-		config.TLSConfig.ServerName = cmp.Or(config.TLSConfig.ServerName, host)
-	}
-	conn, err := pgx.ConnectConfig(ctx, config)
-	if err != nil {
-		return 0, fmt.Errorf("read the schema's version: %w", err)
-	}
-	defer func() { _ = conn.Close(ctx) }()
-	var v int64
-	if err := conn.QueryRow(ctx, "select max(version_id) from goose_db_version where is_applied").Scan(&v); err != nil {
-		return 0, fmt.Errorf("read the schema's version: %w", err)
-	}
-	return v, nil
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"log/slog"
 	"testing"
@@ -17,7 +18,7 @@ func TestMigrateAnswersWhatItDid(t *testing.T) {
 	t.Parallel()
 	owner := dbtest.Empty(t)
 	role := postgres.Role{Username: "migrate_test", Password: "correct horse battery staple"}
-	handler := migrate(slog.New(slog.DiscardHandler), owner, role)
+	handler := migrate(slog.New(slog.DiscardHandler), as(owner, role))
 
 	first, err := handler(t.Context())
 	require.NoError(t, err)
@@ -36,7 +37,11 @@ func TestMigrateSaysWhyItCannot(t *testing.T) {
 	t.Parallel()
 	owner := dbtest.Empty(t)
 	owner.Password = "wrong"
-	_, err := migrate(slog.New(slog.DiscardHandler), owner, postgres.Role{Username: "migrate_test", Password: "x"})(t.Context())
+	_, err := migrate(slog.New(slog.DiscardHandler), as(owner, postgres.Role{Username: "migrate_test", Password: "x"}))(t.Context())
 	require.Error(t, err)
 	require.NotContains(t, err.Error(), "wrong", "the password reached the error")
+}
+
+func as(owner postgres.Config, role postgres.Role) connection {
+	return func(context.Context) (postgres.Config, postgres.Role, error) { return owner, role, nil }
 }

@@ -15,14 +15,13 @@ func (p program) migrate(ctx context.Context) error {
 		return err
 	}
 	owner := postgres.FromSettings(s.Database, s.Database.Admin)
-	owner.StatementTimeout = 0 // that of requests is no measure for a migration
-	applied, err := postgres.Migrate(ctx, owner, postgres.Role{Username: s.Database.App.Username, Password: s.Database.App.Password.Reveal()})
-	for _, m := range applied {
+	schema, err := postgres.Migrate(ctx, owner, postgres.Role{Username: s.Database.App.Username, Password: s.Database.App.Password.Reveal()})
+	for _, m := range schema.Applied {
 		log.Info("migration applied", "version", m.Version, "name", m.Name, "took", m.Duration)
 	}
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(p.stdout, "%d migrations applied\n", len(applied))
+	_, err = fmt.Fprintf(p.stdout, "schema version %d, %d migrations applied\n", schema.Version, len(schema.Applied))
 	return err
 }
