@@ -14,13 +14,11 @@ import (
 	sqstypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
 
 	"github.com/loadbearing/loadbearing/app"
+	"github.com/loadbearing/loadbearing/internal/contract"
 )
 
 // maxBatch is the most entries SendMessageBatch and PublishBatch take.
 const maxBatch = 10
-
-// EventTypeAttribute is the message attribute that subscription filters match.
-const EventTypeAttribute = "event_type"
 
 // SQS is the part of the SQS client that Queue uses.
 type SQS interface {
@@ -54,7 +52,7 @@ func (q Queue) Publish(ctx context.Context, messages []app.Message) []error {
 			entries[i] = sqstypes.SendMessageBatchRequestEntry{Id: aws.String(strconv.Itoa(i)), MessageBody: aws.String(string(m.Body))}
 			if m.EventType != "" {
 				entries[i].MessageAttributes = map[string]sqstypes.MessageAttributeValue{
-					EventTypeAttribute: {DataType: aws.String("String"), StringValue: aws.String(m.EventType)},
+					contract.EventTypeAttribute: {DataType: aws.String("String"), StringValue: aws.String(m.EventType)},
 				}
 			}
 		}
@@ -86,7 +84,7 @@ func (t Topic) Publish(ctx context.Context, messages []app.Message) []error {
 			entries[i] = snstypes.PublishBatchRequestEntry{Id: aws.String(strconv.Itoa(i)), Message: aws.String(string(m.Body))}
 			if m.EventType != "" {
 				entries[i].MessageAttributes = map[string]snstypes.MessageAttributeValue{
-					EventTypeAttribute: {DataType: aws.String("String"), StringValue: aws.String(m.EventType)},
+					contract.EventTypeAttribute: {DataType: aws.String("String"), StringValue: aws.String(m.EventType)},
 				}
 			}
 		}

@@ -1,6 +1,7 @@
 package emulator_test
 
 import (
+	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -69,7 +70,10 @@ func (s *stack) update(template object) {
 		StackName: &s.name, TemplateBody: body(s.t, template),
 		Capabilities: []cfntypes.Capability{cfntypes.CapabilityCapabilityIam, cfntypes.CapabilityCapabilityAutoExpand},
 	})
-	require.NoError(s.t, err)
+	// The SDK repeats a request whose answer was lost: the repetition finds nothing left to do.
+	if err == nil || !strings.Contains(err.Error(), "No updates are to be performed") {
+		require.NoError(s.t, err)
+	}
 	s.settle(cfntypes.StackStatusUpdateComplete)
 }
 
@@ -539,10 +543,11 @@ func TestAutoScalingGroup(t *testing.T) {
 
 func TestAlarms(t *testing.T) {
 	t.Parallel()
+	namespace := t.Name() + rand.Text() // data points outlive the stack
 	color := func(c string) list { return list{object{"Name": "Color", "Value": c}} }
 	query := func(id, c string) object {
 		return object{"Id": id, "ReturnData": false, "MetricStat": object{
-			"Period": 60, "Stat": "Sum", "Metric": object{"Namespace": t.Name(), "MetricName": "Errors", "Dimensions": color(c)},
+			"Period": 60, "Stat": "Sum", "Metric": object{"Namespace": namespace, "MetricName": "Errors", "Dimensions": color(c)},
 		}}
 	}
 	alarm := func(extra object) object {
@@ -551,7 +556,7 @@ func TestAlarms(t *testing.T) {
 		return resource("AWS::CloudWatch::Alarm", properties)
 	}
 	single := func(c string) object {
-		return alarm(object{"Namespace": t.Name(), "MetricName": "Errors", "Statistic": "Sum", "Period": 60, "Dimensions": color(c)})
+		return alarm(object{"Namespace": namespace, "MetricName": "Errors", "Statistic": "Sum", "Period": 60, "Dimensions": color(c)})
 	}
 	math := func(expression string) object {
 		return alarm(object{"Metrics": list{object{"Id": "e", "Expression": expression}, query("blue", "blue"), query("green", "green")}})
@@ -561,7 +566,7 @@ func TestAlarms(t *testing.T) {
 			"Blue": single("blue"), "Green": single("green"),
 			"Max": math("MAX([blue, green])"), "Ratio": math("IF(FILL(blue, 0) > 0, 100 * blue / (blue + green), 0)"),
 			"Unmet":   math("blue - green * 3"),
-			"Silence": alarm(object{"Namespace": t.Name(), "MetricName": "Heartbeat", "Statistic": "Sum", "Period": 60, "TreatMissingData": "breaching"}),
+			"Silence": alarm(object{"Namespace": namespace, "MetricName": "Heartbeat", "Statistic": "Sum", "Period": 60, "TreatMissingData": "breaching"}),
 		},
 		"Outputs": outputs(map[string]any{"Blue": ref("Blue"), "Green": ref("Green"), "Max": ref("Max"), "Ratio": ref("Ratio"), "Unmet": ref("Unmet"), "Silence": ref("Silence")}),
 	})
@@ -586,7 +591,7 @@ func TestAlarms(t *testing.T) {
 	require.Equal(t, map[string]string{"Blue": "OK", "Green": "OK", "Max": "OK", "Ratio": "OK", "Unmet": "OK", "Silence": "ALARM"}, states())
 
 	put := func(c string, value float64) {
-		_, err := api.PutMetricData(t.Context(), &cloudwatch.PutMetricDataInput{Namespace: aws.String(t.Name()), MetricData: []cwtypes.MetricDatum{{
+		_, err := api.PutMetricData(t.Context(), &cloudwatch.PutMetricDataInput{Namespace: aws.String(namespace), MetricData: []cwtypes.MetricDatum{{
 			MetricName: aws.String("Errors"), Value: &value, Dimensions: []cwtypes.Dimension{{Name: aws.String("Color"), Value: &c}},
 		}}})
 		require.NoError(t, err)
