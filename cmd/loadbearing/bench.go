@@ -124,24 +124,25 @@ func benchEdge(ctx context.Context, c local.Config, out io.Writer, clients int, 
 		cookies = append(cookies, cookie.Name+"="+cookie.Value)
 	}
 	header := http.Header{"Cookie": {strings.Join(cookies, "; ")}}
-	var instance local.Instance
+	const path = "/v1/projects"
+	var direct []string
 	for _, i := range s.Instances {
 		if i.Fleet == contract.FleetWeb {
-			instance = i
+			direct = append(direct, i.URL+path)
 		}
 	}
-	if instance.URL == "" {
-		return errors.New("bench: no web instance runs")
-	}
-	fmt.Fprintf(out, "GET /v1/projects (20 of them), %d clients, %v each\n", clients, duration)
+	fmt.Fprintf(out, "GET %s (20 of them), %d clients, %v each, to the same %d instances\n", path, clients, duration, len(direct))
 	results := map[string]load.Result{}
-	for _, target := range []struct{ name, url string }{{"direct", instance.URL}, {"edge", s.EdgeURL}} {
-		r, err := load.Run(ctx, target.url+"/v1/projects", header, clients, duration)
+	for _, target := range []struct {
+		name string
+		urls []string
+	}{{"direct", direct}, {"edge", []string{s.EdgeURL + path}}} {
+		r, err := load.Run(ctx, target.urls, header, clients, duration)
 		if err != nil {
 			return err
 		}
 		if r.Failed > 0 {
-			return fmt.Errorf("bench: %d of %d requests to %s failed: %v", r.Failed, r.Requests, target.url, r.Errors)
+			return fmt.Errorf("bench: %d of %d requests to %s failed: %v", r.Failed, r.Requests, target.name, r.Errors)
 		}
 		results[target.name] = r
 		fmt.Fprintf(out, "  %-7s %7.0f requests/s   p50 %6.2f ms   p99 %6.2f ms\n", target.name, r.PerSecond, milliseconds(r.P50), milliseconds(r.P99))

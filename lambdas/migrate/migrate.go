@@ -29,7 +29,7 @@ func migrate(log *slog.Logger, connect connection) func(context.Context) (result
 		schema, err := postgres.Migrate(ctx, owner, role)
 		r := result{Version: schema.Version, Applied: []string{}}
 		for _, m := range schema.Applied {
-			log.InfoContext(ctx, "migration applied", "version", m.Version, "name", m.Name, "took", m.Duration)
+			log.InfoContext(ctx, "migration applied", "version", m.Version, "name", m.Name, "ms", m.Duration.Milliseconds())
 			r.Applied = append(r.Applied, m.Name)
 		}
 		if err != nil {

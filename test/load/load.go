@@ -30,11 +30,18 @@ type Result struct {
 	Errors    []string // what the failed ones said, each once
 }
 
-// Run sends the request over and over from clients at a time, each as soon as
-// it has its answer, for the duration.
-func Run(ctx context.Context, target string, header http.Header, clients int, duration time.Duration) (Result, error) {
-	if err := CheckLoopback(target); err != nil {
-		return Result{}, err
+// Run sends GET requests to the URLs in turn, from clients at a time, each as
+// soon as it has its answer, for the duration.
+func Run(ctx context.Context, urls []string, header http.Header, clients int, duration time.Duration) (Result, error) {
+	var targets []vegeta.Target
+	for _, u := range urls {
+		if err := CheckLoopback(u); err != nil {
+			return Result{}, err
+		}
+		targets = append(targets, vegeta.Target{Method: http.MethodGet, URL: u, Header: header})
+	}
+	if len(targets) == 0 {
+		return Result{}, errors.New("load: no URL to send requests to")
 	}
 	if clients < 1 || clients > MaxClients || duration <= 0 || duration > MaxDuration {
 		return Result{}, fmt.Errorf("load: %d clients for %v; at most %d for %v", clients, duration, MaxClients, MaxDuration)
@@ -44,7 +51,7 @@ func Run(ctx context.Context, target string, header http.Header, clients int, du
 	defer attacker.Stop()
 	release := context.AfterFunc(ctx, func() { attacker.Stop() })
 	defer release()
-	targeter := vegeta.NewStaticTargeter(vegeta.Target{Method: http.MethodGet, URL: target, Header: header})
+	targeter := vegeta.NewStaticTargeter(targets...)
 	var metrics vegeta.Metrics
 	// A rate of zero has no pace but the workers' own.
 	for r := range attacker.Attack(targeter, vegeta.Rate{}, duration, "load") {

@@ -22,7 +22,7 @@ func TestRunCountsWhatFailed(t *testing.T) {
 		}
 	}))
 	defer server.Close()
-	r, err := load.Run(t.Context(), server.URL, nil, 4, 200*time.Millisecond)
+	r, err := load.Run(t.Context(), []string{server.URL}, nil, 4, 200*time.Millisecond)
 	require.NoError(t, err)
 	assert.Equal(t, n.Load(), r.Requests)
 	assert.Equal(t, n.Load()/4, r.Failed)
@@ -33,7 +33,7 @@ func TestRunCountsWhatFailed(t *testing.T) {
 func TestRunRefusesOtherMachines(t *testing.T) {
 	t.Parallel()
 	for _, target := range []string{"http://192.0.2.1/", "https://example.com/", "http://10.0.0.1:8080/"} {
-		_, err := load.Run(t.Context(), target, nil, 1, time.Second)
+		_, err := load.Run(t.Context(), []string{target}, nil, 1, time.Second)
 		require.ErrorContains(t, err, "not a loopback address", target)
 	}
 	for _, target := range []string{"http://127.0.0.1:1/", "http://[::1]:1/", "http://localhost:1/"} {

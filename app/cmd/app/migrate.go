@@ -17,7 +17,7 @@ func (p program) migrate(ctx context.Context) error {
 	owner := postgres.FromSettings(s.Database, s.Database.Admin)
 	schema, err := postgres.Migrate(ctx, owner, postgres.Role{Username: s.Database.App.Username, Password: s.Database.App.Password.Reveal()})
 	for _, m := range schema.Applied {
-		log.Info("migration applied", "version", m.Version, "name", m.Name, "took", m.Duration)
+		log.Info("migration applied", "version", m.Version, "name", m.Name, "ms", m.Duration.Milliseconds())
 	}
 	if err != nil {
 		return err

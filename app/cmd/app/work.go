@@ -48,7 +48,7 @@ func (p program) work(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	log.Info("started", "took", time.Since(begin))
+	log.Info("started", "ms", time.Since(begin).Milliseconds())
 	return (&service{
 		settings: s.Process, log: log, status: status, handler: handler, registry: reg, public: public, metrics: metrics,
 		background: w.Run, backgroundFirst: true,
