@@ -2,12 +2,14 @@ package test
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"image"
 	_ "image/jpeg"
+	"net"
 	"net/http"
 	"regexp"
 	"slices"
@@ -29,6 +31,7 @@ import (
 	httphelper "github.com/gruntwork-io/terratest/modules/http-helper"
 	"github.com/gruntwork-io/terratest/modules/shell"
 	teststructure "github.com/gruntwork-io/terratest/modules/test-structure"
+	"github.com/jackc/pgx/v5"
 	gops "github.com/shirou/gopsutil/v4/process"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -57,6 +60,7 @@ func TestMiniStack(t *testing.T) {
 		t.Run("Queues", testQueues)
 		t.Run("Fleets", func(t *testing.T) { testFleets(t, s) })
 		t.Run("Weights", testWeights)
+		t.Run("Databases", func(t *testing.T) { testDatabases(t, s) })
 	})
 	teststructure.RunTestStage(t, "edge", func() {
 		t.Run("Image", func(t *testing.T) { testImage(t, s) })
@@ -173,6 +177,42 @@ func testWeights(t *testing.T) {
 		}
 	}
 	assert.ElementsMatch(t, []int32{100, 0}, weights)
+}
+
+// testDatabases: a real primary and a replica that has what the primary wrote,
+// both over TLS only, where the control plane says they are.
+func testDatabases(t *testing.T, s local.Status) {
+	ctx := testContext(t, time.Minute)
+	connect := func(role string) *pgx.Conn {
+		i := slices.IndexFunc(s.Postgres, func(p local.Postgres) bool { return p.Role == role })
+		require.GreaterOrEqual(t, i, 0, "a %s in %v", role, s.Postgres)
+		conn, err := pgx.Connect(ctx, s.Postgres[i].DSN)
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = conn.Close(context.Background()) })
+		return conn
+	}
+	primary, replica := connect("primary"), connect("replica")
+	endpoint := aws.GetParameterContext(t, ctx, region, contract.DatabasePrimary.Parameter(environment))
+	assert.Equal(t, endpoint, net.JoinHostPort(primary.Config().Host, strconv.Itoa(int(primary.Config().Port))))
+
+	var lsn string
+	var encrypted, recovering, caughtUp bool
+	require.NoError(t, primary.QueryRow(ctx, "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()").Scan(&encrypted))
+	assert.True(t, encrypted)
+	require.NoError(t, replica.QueryRow(ctx, "SELECT pg_is_in_recovery()").Scan(&recovering))
+	assert.True(t, recovering)
+
+	signedUp(t, s.EdgeURL) // writes a tenant, a user, a session and a project
+	require.NoError(t, primary.QueryRow(ctx, "SELECT pg_current_wal_lsn()").Scan(&lsn))
+	for !caughtUp {
+		require.NoError(t, replica.QueryRow(ctx, "SELECT pg_last_wal_replay_lsn() >= $1", lsn).Scan(&caughtUp), "the replica never reached %s", lsn)
+	}
+	count := func(conn *pgx.Conn) (n int) {
+		require.NoError(t, conn.QueryRow(ctx, "SELECT count(*) FROM projects").Scan(&n))
+		return n
+	}
+	assert.Positive(t, count(primary))
+	assert.Equal(t, count(primary), count(replica))
 }
 
 // testImage: a real picture goes in, its renditions come out.

@@ -13,8 +13,11 @@ import (
 	"maps"
 	"net"
 	"net/url"
+	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -86,7 +89,7 @@ type Database struct {
 	ID    string // DB instance identifier
 	Role  string // Primary or Replica
 	Shard string // tag loadbearing:shard, a replica's that of its source; default "0"
-	DSN   string // of the master user, without the password
+	DSN   string // of the master user; names the password file instead of the password
 	PID   int    // 0 when the emulator runs it
 }
 
@@ -152,8 +155,7 @@ func (m *Manager) Reconcile(ctx context.Context) error {
 			return err
 		}
 	}
-	m.publish(deployed)
-	return nil
+	return m.publish(deployed)
 }
 
 // Databases returns the DB instances as of the last Reconcile, primaries
@@ -463,8 +465,26 @@ func grant(ctx context.Context, s *postgres.Server, d *instance) error {
 	return nil
 }
 
-// publish makes the list for the status.
-func (m *Manager) publish(deployed map[string]*instance) {
+// publish makes the list for the status, and the password file its connection
+// URLs name, which libpq and pgx read when nobody else can.
+func (m *Manager) publish(deployed map[string]*instance) error {
+	var passwords strings.Builder
+	for _, id := range slices.Sorted(maps.Keys(deployed)) {
+		d := deployed[id]
+		password := d.password
+		if source := deployed[d.source]; source != nil {
+			password = source.password
+		}
+		host, port, err := net.SplitHostPort(d.addr)
+		if err != nil {
+			return fmt.Errorf("DB instance %s: %w", id, err)
+		}
+		escape := strings.NewReplacer(`\`, `\\`, `:`, `\:`)
+		fmt.Fprintf(&passwords, "%s:%s:*:%s:%s\n", host, port, escape.Replace(d.masterUser), escape.Replace(password))
+	}
+	if err := os.WriteFile(m.passwordFile(), []byte(passwords.String()), 0o600); err != nil {
+		return fmt.Errorf("write the password file: %w", err)
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.databases = nil
@@ -481,12 +501,15 @@ func (m *Manager) publish(deployed map[string]*instance) {
 	slices.SortFunc(m.databases, func(a, b Database) int {
 		return cmp.Or(cmp.Compare(a.Role, b.Role), cmp.Compare(a.Shard, b.Shard), cmp.Compare(a.ID, b.ID))
 	})
+	return nil
 }
+
+func (m *Manager) passwordFile() string { return filepath.Join(m.o.Runner.Dir, "pgpass") }
 
 func (m *Manager) dsn(d *instance) string {
 	u := url.URL{
 		Scheme: "postgres", User: url.User(d.masterUser), Host: d.addr, Path: "/" + cmp.Or(d.dbName, "postgres"),
-		RawQuery: url.Values{"sslmode": {"verify-full"}, "sslrootcert": {m.o.CA.File}}.Encode(),
+		RawQuery: url.Values{"sslmode": {"verify-full"}, "sslrootcert": {m.o.CA.File}, "passfile": {m.passwordFile()}}.Encode(),
 	}
 	return u.String()
 }

@@ -149,15 +149,18 @@ func setup(t *testing.T) *fixture {
 	return f
 }
 
-// connect uses the DSN of the status with the password put in.
+// connect uses the DSN of the status, with another password than the password
+// file's where the test says so.
 func (f *fixture) connect(t *testing.T, id, password string) (*pgx.Conn, error) {
 	t.Helper()
 	for _, d := range f.Databases() {
 		if d.ID == id {
 			config, err := pgx.ParseConfig(d.DSN)
 			require.NoError(t, err)
-			require.Empty(t, config.Password)
-			config.Password = password
+			require.NotContains(t, d.DSN, config.Password)
+			if password != "" {
+				config.Password = password
+			}
 			conn, err := pgx.ConnectConfig(t.Context(), config)
 			if err == nil {
 				t.Cleanup(func() { _ = conn.Close(context.Background()) })
@@ -226,6 +229,7 @@ func TestReconcile(t *testing.T) {
 		require.NoError(t, f.Reconcile(t.Context()))
 		require.Equal(t, before, f.Databases())
 		f.must(t, "a", "rotated")
+		f.must(t, "a", "") // the password file follows
 		_, err := f.connect(t, "a", "it's a")
 		require.ErrorContains(t, err, "password authentication failed")
 	})
