@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/gruntwork-io/terratest/modules/logger"
+	"github.com/gruntwork-io/terratest/modules/retry"
 	"github.com/gruntwork-io/terratest/modules/shell"
 	"github.com/stretchr/testify/require"
 
@@ -89,20 +90,19 @@ func (e *environmentUnderTest) readStatus(t *testing.T) (local.Status, error) {
 	return s, json.Unmarshal([]byte(out), &s)
 }
 
-// awaitStatus reads the status until done says so.
+// awaitStatus reads the status until done says so, and fails at the limit.
 func (e *environmentUnderTest) awaitStatus(t *testing.T, limit time.Duration, what string, done func(local.Status) bool) local.Status {
 	t.Helper()
-	deadline := time.Now().Add(limit)
-	for {
-		s := e.status(t)
-		if done(s) {
-			return s
+	const pause = 250 * time.Millisecond
+	var s local.Status
+	retry.DoWithRetryContext(t, testContext(t, limit), "wait for "+what, int(limit/pause), pause, func() (string, error) {
+		s = e.status(t)
+		if !done(s) {
+			return "", fmt.Errorf("not yet %s; instances: %+v", what, s.Instances)
 		}
-		if time.Now().After(deadline) {
-			t.Fatalf("waited %v for %s; last seen: %+v", limit, what, s.Instances)
-		}
-		time.Sleep(200 * time.Millisecond)
-	}
+		return what, nil
+	})
+	return s
 }
 
 // useEndpoint points every AWS SDK of this process, Terratest's too, at an emulator.

@@ -124,7 +124,7 @@ type StackSummary struct {
 	Types     map[string]int // resources by CloudFormation type
 }
 
-// Summaries reads the stacks of a cloud assembly in the order the app defined them.
+// Summaries reads the stacks of a cloud assembly, each after those it depends on.
 func Summaries(assembly string) ([]StackSummary, error) {
 	data, err := os.ReadFile(filepath.Join(assembly, "manifest.json"))
 	if err != nil {
@@ -143,8 +143,16 @@ func Summaries(assembly string) ([]StackSummary, error) {
 	if err := json.Unmarshal(data, &manifest); err != nil {
 		return nil, fmt.Errorf("read the cloud assembly in %s: %w", assembly, err)
 	}
+	// The longest chain of stacks that have to be deployed before one.
+	var depth func(id string) int
+	depth = func(id string) (longest int) {
+		for _, on := range manifest.Artifacts[id].Dependencies {
+			longest = max(longest, 1+depth(on))
+		}
+		return longest
+	}
 	var stacks []StackSummary
-	depth := map[string]int{}
+	order := map[string]int{}
 	for id, a := range manifest.Artifacts {
 		if a.Type != "aws:cloudformation:stack" {
 			continue
@@ -168,14 +176,14 @@ func Summaries(assembly string) ([]StackSummary, error) {
 		for _, r := range template.Resources {
 			s.Types[r.Type]++
 		}
-		depth[name] = len(a.Dependencies)
+		order[name] = depth(id)
 		stacks = append(stacks, s)
 	}
 	if len(stacks) == 0 {
 		return nil, errors.New("the cloud assembly in " + assembly + " holds no stack")
 	}
 	slices.SortFunc(stacks, func(a, b StackSummary) int {
-		if d := depth[a.Name] - depth[b.Name]; d != 0 {
+		if d := order[a.Name] - order[b.Name]; d != 0 {
 			return d
 		}
 		return strings.Compare(a.Name, b.Name)
