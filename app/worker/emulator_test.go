@@ -78,7 +78,7 @@ func TestAgainstAnEmulator(t *testing.T) {
 		}
 		mu.Lock()
 		defer mu.Unlock()
-		return *out.Messages[0].Body == "poison" && len(attempts) == 9 && attempts[7] == 2
+		return *out.Messages[0].Body == "poison" && len(attempts) == 9 && attempts[7] >= 2
 	}, 20*time.Second, 100*time.Millisecond)
 	cancel()
 	<-done
@@ -87,7 +87,8 @@ func TestAgainstAnEmulator(t *testing.T) {
 		if n == 7 {
 			want = 2
 		}
-		require.Equal(t, want, times, "message %d", n)
+		// At least: SQS delivers, and a client whose answer was lost sends, more than once.
+		require.GreaterOrEqual(t, times, want, "message %d", n)
 	}
 	left, err := client.GetQueueAttributes(t.Context(), &sqs.GetQueueAttributesInput{
 		QueueUrl: jobs.QueueUrl, AttributeNames: []types.QueueAttributeName{types.QueueAttributeNameAll},
