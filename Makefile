@@ -38,11 +38,16 @@ deploy: $(CLI) ## Deploy ENV to the AWS account of your credentials. Refuses an 
 ##@ Checks
 
 .PHONY: test
-test: test-unit test-local ## Everything: unit and template tests, then Terratest against MiniStack and LocalStack. What CI runs
+test: test-unit test-templates test-local ## Everything: unit tests, both environments' templates, Terratest against MiniStack and LocalStack. What CI runs
 
 .PHONY: test-unit
 test-unit: ## Unit tests beside the code, template tests beside the constructs
 	CDK_VALIDATION=false go test ./app/... ./cmd/... ./constructs/... ./internal/... ./lambdas/... ./local/... ./stacks/...
+
+.PHONY: test-templates
+test-templates: $(CLI) ## Check the templates of dev and prod against the CloudFormation schemas
+	@$(CLI) synth --env dev --out .build/templates/dev
+	@$(CLI) synth --env prod --out .build/templates/prod
 
 .PHONY: test-local
 test-local: $(CLI) ## Terratest: deploy to MiniStack and to LocalStack, assert through the AWS APIs and through the edge
@@ -76,7 +81,7 @@ clean: down ## Stop everything and delete what was fetched, built and run
 
 .PHONY: help
 help: ## Explain every target
-	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n\033[1m%s\033[0m\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  \033[36m%-11s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n\033[1m%s\033[0m\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  \033[36m%-15s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # Go decides whether the CLI is up to date.
 .PHONY: $(CLI)

@@ -12,12 +12,19 @@ import (
 
 	"github.com/aws/aws-cdk-go/awscdk/v2"
 	"github.com/aws/aws-cdk-go/awscdk/v2/assertions"
+	"github.com/aws/jsii-runtime-go"
 	"github.com/stretchr/testify/require"
 
 	"github.com/loadbearing/loadbearing/app"
 	"github.com/loadbearing/loadbearing/internal/contract"
 	"github.com/loadbearing/loadbearing/stacks"
 )
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	jsii.Close() // removes its temporary files
+	os.Exit(code)
+}
 
 // newApp is an app with the feature flags of cdk.json and further context.
 func newApp(t *testing.T, context map[string]any) awscdk.App {

@@ -17,6 +17,8 @@ import (
 	"github.com/loadbearing/loadbearing/constructs/network"
 )
 
+func TestMain(m *testing.M) { cdktest.Main(m) }
+
 func vpc(stack awscdk.Stack) awsec2.IVpc {
 	return network.New(stack, "Network", network.Props{Zones: 2, Endpoints: []string{}, NoFlowLogs: true}).VPC
 }

@@ -2,7 +2,6 @@ package edge_test
 
 import (
 	"maps"
-	"os"
 	"slices"
 	"testing"
 
@@ -15,7 +14,6 @@ import (
 	"github.com/aws/aws-cdk-go/awscdk/v2/awsiam"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awss3"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awssecretsmanager"
-	"github.com/aws/jsii-runtime-go"
 	"github.com/stretchr/testify/require"
 
 	"github.com/loadbearing/loadbearing/constructs/edge"
@@ -24,11 +22,7 @@ import (
 	"github.com/loadbearing/loadbearing/internal/contract"
 )
 
-func TestMain(m *testing.M) {
-	code := m.Run()
-	jsii.Close()
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { cdktest.Main(m) }
 
 // Ids of the managed policies, from the CloudFront developer guide.
 const (

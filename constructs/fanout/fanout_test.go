@@ -15,6 +15,8 @@ import (
 	"github.com/loadbearing/loadbearing/constructs/queue"
 )
 
+func TestMain(m *testing.M) { cdktest.Main(m) }
+
 func props() fanout.Props {
 	return fanout.Props{Subscriptions: []fanout.Subscription{
 		{Name: "probe", Filter: map[string][]string{"event_type": {"uploaded"}}},

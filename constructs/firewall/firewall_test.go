@@ -2,7 +2,6 @@ package firewall_test
 
 import (
 	"fmt"
-	"os"
 	"regexp"
 	"testing"
 	"time"
@@ -11,7 +10,6 @@ import (
 	"github.com/aws/aws-cdk-go/awscdk/v2/assertions"
 	elb "github.com/aws/aws-cdk-go/awscdk/v2/awselasticloadbalancingv2"
 	waf "github.com/aws/aws-cdk-go/awscdk/v2/awswafv2"
-	"github.com/aws/jsii-runtime-go"
 	"github.com/stretchr/testify/require"
 
 	"github.com/loadbearing/loadbearing/constructs/firewall"
@@ -19,11 +17,7 @@ import (
 	"github.com/loadbearing/loadbearing/constructs/internal/cdkx"
 )
 
-func TestMain(m *testing.M) {
-	code := m.Run()
-	jsii.Close()
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { cdktest.Main(m) }
 
 func has(t assertions.Template, kind string, properties map[string]any) {
 	t.HasResourceProperties(&kind, properties)

@@ -19,6 +19,8 @@ import (
 	"github.com/loadbearing/loadbearing/constructs/queue"
 )
 
+func TestMain(m *testing.M) { cdktest.Main(m) }
+
 func hello(t *testing.T) function.Props {
 	return function.Props{
 		Source:      filepath.Join("testdata", "hello"),

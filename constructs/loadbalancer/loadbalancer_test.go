@@ -2,7 +2,6 @@ package loadbalancer_test
 
 import (
 	"encoding/json"
-	"os"
 	"testing"
 	"time"
 
@@ -13,7 +12,6 @@ import (
 	"github.com/aws/aws-cdk-go/awscdk/v2/awsiam"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awss3"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awssecretsmanager"
-	"github.com/aws/jsii-runtime-go"
 	"github.com/stretchr/testify/require"
 
 	"github.com/loadbearing/loadbearing/constructs/internal/cdktest"
@@ -22,11 +20,7 @@ import (
 	"github.com/loadbearing/loadbearing/internal/contract"
 )
 
-func TestMain(m *testing.M) {
-	code := m.Run()
-	jsii.Close()
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { cdktest.Main(m) }
 
 const certificate = "arn:aws:acm:us-east-1:123456789012:certificate/0b1c2d3e"
 

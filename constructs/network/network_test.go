@@ -11,6 +11,8 @@ import (
 	"github.com/loadbearing/loadbearing/constructs/network"
 )
 
+func TestMain(m *testing.M) { cdktest.Main(m) }
+
 func TestDefaults(t *testing.T) {
 	stack := cdktest.Stack(t)
 	n := network.New(stack, "Network", network.Props{})

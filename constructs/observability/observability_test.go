@@ -16,6 +16,8 @@ import (
 	"github.com/loadbearing/loadbearing/constructs/queue"
 )
 
+func TestMain(m *testing.M) { cdktest.Main(m) }
+
 func sections(stack awscdk.Stack) []observability.Section {
 	return []observability.Section{{
 		Title:   "Jobs",

@@ -15,6 +15,8 @@ import (
 	"github.com/loadbearing/loadbearing/constructs/queue"
 )
 
+func TestMain(m *testing.M) { cdktest.Main(m) }
+
 func TestDefaults(t *testing.T) {
 	stack := cdktest.Stack(t)
 	q := queue.New(stack, "Jobs", queue.Props{})

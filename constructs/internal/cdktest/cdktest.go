@@ -20,10 +20,19 @@ import (
 
 	"github.com/aws/aws-cdk-go/awscdk/v2"
 	"github.com/aws/aws-cdk-go/awscdk/v2/assertions"
+	"github.com/aws/jsii-runtime-go"
 	"github.com/google/go-cmp/cmp"
 )
 
 var update = flag.Bool("update", false, "write the golden templates instead of comparing with them")
+
+// Main runs the tests of a package and ends jsii's Node process, which removes
+// its temporary files. It is the TestMain of every package that builds stacks.
+func Main(m *testing.M) {
+	code := m.Run()
+	jsii.Close()
+	os.Exit(code)
+}
 
 // Stack is an empty stack, for no account and no Region, of an app that has the
 // feature flags of the project's cdk.json. CDK's template validation is off: it
