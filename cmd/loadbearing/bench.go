@@ -69,6 +69,34 @@ func benchUp(c local.Config, out io.Writer) error {
 	for _, s := range steps {
 		fmt.Fprintf(out, "  %-12s %6.2f s  %s\n", s.Name, s.Seconds, s.Detail)
 	}
+	return benchReady(c, out)
+}
+
+// benchReady prints how long each instance took from its start until it
+// served, as its own log says.
+func benchReady(c local.Config, out io.Writer) error {
+	logs, err := filepath.Glob(filepath.Join(c.RunDir, "logs", contract.FleetWeb+"-*.log"))
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(out, "app serve, from its start until it serves")
+	for _, path := range logs {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		for line := range bytes.Lines(data) {
+			var entry struct {
+				Message  string `json:"msg"`
+				Instance string `json:"instance"`
+				MS       int64  `json:"ms"`
+			}
+			if json.Unmarshal(line, &entry) == nil && entry.Message == "started" {
+				fmt.Fprintf(out, "  %s %6d ms\n", entry.Instance, entry.MS)
+				break
+			}
+		}
+	}
 	return nil
 }
 
