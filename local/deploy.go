@@ -40,11 +40,8 @@ func Deploy(ctx context.Context, cli cdk.CLI, e *emulator.Emulator, source, filt
 		removed = slices.Compact(removed)
 		source = filtered
 	}
-	if err := cli.Bootstrap(ctx, source, "aws://"+emulatedAccount+"/"+e.Region); err != nil {
+	if err := cli.Bootstrap(ctx, source, "aws://"+emulator.Account+"/"+e.Region); err != nil {
 		return removed, err
 	}
 	return removed, cli.Deploy(ctx, source, cdk.ApproveNever, stacks...)
 }
-
-// emulatedAccount is the account emulators answer with.
-const emulatedAccount = "000000000000"

@@ -17,10 +17,8 @@ import (
 	"github.com/loadbearing/loadbearing/internal/migrate"
 	"github.com/loadbearing/loadbearing/internal/project"
 	"github.com/loadbearing/loadbearing/local/cdk"
+	"github.com/loadbearing/loadbearing/local/emulator"
 )
-
-// emulatedAccount is the account every emulator answers with; AWS has no such account.
-const emulatedAccount = "000000000000"
 
 func runDeploy(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	fs := newFlags("deploy")
@@ -99,8 +97,8 @@ func callerAccount(ctx context.Context, cfg aws.Config) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("deploy: who are you on AWS? sign in, or set AWS_PROFILE: %w", err)
 	}
-	if aws.ToString(id.Account) == emulatedAccount {
-		return "", fmt.Errorf("deploy: account %s is an emulator's; use the credentials of an AWS account", emulatedAccount)
+	if aws.ToString(id.Account) == emulator.Account {
+		return "", fmt.Errorf("deploy: account %s is an emulator's; use the credentials of an AWS account", emulator.Account)
 	}
 	return aws.ToString(id.Account), nil
 }

@@ -201,7 +201,7 @@ func (p Props) Validate() error {
 }
 
 func (p Props) withDefaults() Props {
-	p.GroupName = cmp.Or(p.GroupName, "loadbearing-"+p.Environment+"-"+p.Fleet+"-"+p.Color)
+	p.GroupName = cmp.Or(p.GroupName, contract.StackPrefix(p.Environment)+p.Fleet+"-"+p.Color)
 	p.InstanceType = cmp.Or(p.InstanceType, "c7g.large")
 	if !p.Standby {
 		p.MinCapacity = cmp.Or(p.MinCapacity, 2)

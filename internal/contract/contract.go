@@ -53,14 +53,6 @@ const (
 // a request came through CloudFront.
 const OriginVerifyHeader = "X-Origin-Verify"
 
-// MetricsNamespace is the CloudWatch namespace of the app's own metrics, and
-// MetricActiveConnections its gauge of open requests, streams and sockets per
-// instance (dimension AutoScalingGroupName, statistic Average).
-const (
-	MetricsNamespace        = "Loadbearing"
-	MetricActiveConnections = "ActiveConnections"
-)
-
 // EventTypeAttribute is the SNS message attribute that says which type of event
 // a message holds; subscriptions filter by it.
 const EventTypeAttribute = "event_type"

@@ -15,7 +15,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/elasticache"
@@ -154,7 +153,7 @@ func (m *Manager) bring(ctx context.Context, id, addr string) (Cache, error) {
 	s := m.servers[id]
 	m.mu.Unlock()
 	if s == nil {
-		if accepts(ctx, addr) {
+		if process.Listening(ctx, addr) {
 			m.o.Log.Info("somebody else runs the server of this replication group: it is left alone", "id", id, "addr", addr)
 			return Cache{ID: id, URL: "rediss://" + addr}, nil
 		}
@@ -198,18 +197,6 @@ func (s *server) running() bool {
 	default:
 		return true
 	}
-}
-
-// accepts tells whether something listens.
-func accepts(ctx context.Context, addr string) bool {
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
-	defer cancel()
-	conn, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
-	if err != nil {
-		return false
-	}
-	conn.Close()
-	return true
 }
 
 // Caches returns the replication groups as of the last Reconcile, by id.

@@ -28,6 +28,9 @@ import (
 	"github.com/loadbearing/loadbearing/local/process"
 )
 
+// Account is the account every emulator answers with; AWS has no such account.
+const Account = "000000000000"
+
 // Emulators accept any credentials; these are what their documentation uses.
 const (
 	AccessKey     = "test"

@@ -1,8 +1,10 @@
 package process
 
 import (
+	"context"
 	"fmt"
 	"net"
+	"time"
 )
 
 // FreePorts returns n different TCP ports of 127.0.0.1 that were free just
@@ -19,4 +21,17 @@ func FreePorts(n int) ([]int, error) {
 		ports[i] = l.Addr().(*net.TCPAddr).Port
 	}
 	return ports, nil
+}
+
+// Listening tells whether something accepts TCP connections at an address. It
+// waits for a second at most.
+func Listening(ctx context.Context, addr string) bool {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return false
+	}
+	conn.Close()
+	return true
 }

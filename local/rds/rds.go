@@ -19,7 +19,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/rds"
@@ -355,7 +354,7 @@ func (m *Manager) bring(ctx context.Context, d *instance, deployed map[string]*i
 	source := m.servers[d.source]
 	m.mu.Unlock()
 	if s == nil || !s.Running() {
-		if accepts(ctx, d.addr) {
+		if process.Listening(ctx, d.addr) {
 			m.o.Log.Info("somebody else runs the server of this DB instance: it is left alone", "id", d.id, "addr", d.addr)
 			return nil
 		}
@@ -402,18 +401,6 @@ func (m *Manager) watch(id string, s *server) {
 	if !stopping {
 		m.o.Log.Error(problem(id, s.Server))
 	}
-}
-
-// accepts tells whether something listens.
-func accepts(ctx context.Context, addr string) bool {
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
-	defer cancel()
-	conn, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
-	if err != nil {
-		return false
-	}
-	conn.Close()
-	return true
 }
 
 // grant makes the master user what it is on RDS: no superuser, but CREATEROLE,
