@@ -35,45 +35,74 @@ func Main(m *testing.M) {
 }
 
 // Stack is an empty stack, for no account and no Region, of an app that has the
-// feature flags of the project's cdk.json. CDK's template validation is off: it
-// is most of the time of a synthesis, and `make test` validates the whole app.
+// feature flags of the project's cdk.json.
 func Stack(t *testing.T) awscdk.Stack {
 	t.Helper()
-	t.Setenv("CDK_VALIDATION", "false")
-	app := awscdk.NewApp(&awscdk.AppProps{
+	return newStack(newApp(t.TempDir()), "Test")
+}
+
+// Stacks are two stacks of one app, for resources of one that the other uses.
+func Stacks(t *testing.T) (one, other awscdk.Stack) {
+	t.Helper()
+	app := newApp(t.TempDir())
+	return newStack(app, "One"), newStack(app, "Other")
+}
+
+// App is an app for an Example, which has no *testing.T. It never writes its
+// cloud assembly.
+func App() awscdk.App {
+	return newApp(filepath.Join(os.TempDir(), "loadbearing-example"))
+}
+
+func newApp(out string) awscdk.App {
+	return awscdk.NewApp(&awscdk.AppProps{
 		AnalyticsReporting: new(false),
-		Outdir:             new(t.TempDir()),
-		Context:            featureFlags(t),
+		Outdir:             &out,
+		Context:            featureFlags(),
 	})
-	return awscdk.NewStack(app, new("Test"), &awscdk.StackProps{
+}
+
+func newStack(app awscdk.App, id string) awscdk.Stack {
+	return awscdk.NewStack(app, &id, &awscdk.StackProps{
 		Synthesizer: awscdk.NewDefaultStackSynthesizer(&awscdk.DefaultStackSynthesizerProps{
 			GenerateBootstrapVersionRule: new(false),
 		}),
 	})
 }
 
+// Token is a text that only a deployment knows, as another stack's output is.
+func Token(stack awscdk.Stack, id string) string {
+	return *awscdk.NewCfnParameter(stack, &id, nil).ValueAsString()
+}
+
+// Print writes how many resources of each type the stack has, one on a line.
+func Print(stack awscdk.Stack, types ...string) {
+	template := Template(stack)
+	for _, name := range types {
+		fmt.Println(len(*template.FindResources(&name, nil)), name)
+	}
+}
+
 // featureFlags reads the context of the cdk.json beside go.mod.
-func featureFlags(t *testing.T) *map[string]any {
-	t.Helper()
-	text, err := os.ReadFile(filepath.Join(Root(t), "cdk.json"))
+func featureFlags() *map[string]any {
+	text, err := os.ReadFile(filepath.Join(Root(), "cdk.json"))
 	if err != nil {
-		t.Fatalf("read the feature flags: %v", err)
+		panic(fmt.Errorf("read the feature flags: %w", err))
 	}
 	var file struct {
 		Context map[string]any `json:"context"`
 	}
 	if err := json.Unmarshal(text, &file); err != nil {
-		t.Fatalf("read the feature flags in cdk.json: %v", err)
+		panic(fmt.Errorf("read the feature flags in cdk.json: %w", err))
 	}
 	return &file.Context
 }
 
 // Root is the folder of the module's go.mod, above the test's own.
-func Root(t *testing.T) string {
-	t.Helper()
+func Root() string {
 	dir, err := os.Getwd()
 	if err != nil {
-		t.Fatal(err)
+		panic(err)
 	}
 	for {
 		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
@@ -81,7 +110,7 @@ func Root(t *testing.T) string {
 		}
 		parent := filepath.Dir(dir)
 		if parent == dir {
-			t.Fatal("no go.mod above the test's folder")
+			panic("no go.mod above the test's folder")
 		}
 		dir = parent
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -124,6 +125,18 @@ func OneOf[T comparable](p *Problems, field string, value T, allowed ...T) {
 		names[i] = fmt.Sprint(each)
 	}
 	p.Add(field, value, strings.Join(names, ", "))
+}
+
+// Unresolved tells whether a text holds a token: a value that only the
+// deployment knows, such as another stack's output or a parameter.
+func Unresolved(text string) bool {
+	return strings.Contains(text, "${Token[")
+}
+
+// Matches records a problem unless the value has the pattern, or is a token,
+// whose value AWS checks. Use it where AWS allows a token.
+func Matches(p *Problems, field, value string, pattern *regexp.Regexp, allowed string) {
+	p.Check(Unresolved(value) || pattern.MatchString(value), field, value, allowed)
 }
 
 // Must is the first line of every New: it panics with a *PropsError that

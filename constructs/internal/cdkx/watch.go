@@ -1,14 +1,44 @@
 package cdkx
 
 import (
+	"cmp"
 	"time"
 
+	"github.com/aws/aws-cdk-go/awscdk/v2"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awscloudwatch"
 	"github.com/aws/constructs-go/constructs/v10"
 )
 
+// Severity is how soon somebody has to look at an alarm.
+type Severity string
+
+// Severities of alarms.
+const (
+	Critical Severity = "critical" // users are hurt, or will be within the hour
+	Warning  Severity = "warning"  // within days
+)
+
+// severityTag is the tag of an alarm that holds its severity.
+const severityTag = "loadbearing:severity"
+
+// SeverityOf is the severity that Alarm gave an alarm; Critical for one that
+// was made or imported elsewhere.
+func SeverityOf(alarm awscloudwatch.IAlarm) Severity {
+	resource, ok := alarm.Node().DefaultChild().(awscloudwatch.CfnAlarm)
+	if !ok || resource.Tags() == nil {
+		return Critical
+	}
+	for _, tag := range *resource.Tags() {
+		if *tag.Key == severityTag {
+			return Severity(*tag.Value)
+		}
+	}
+	return Critical
+}
+
 // AlarmSpec is an alarm in plain Go.
 type AlarmSpec struct {
+	Severity    Severity // default Critical
 	Metric      awscloudwatch.IMetric
 	Description string // what it means and what to look at first
 	Threshold   float64
@@ -36,7 +66,7 @@ func Alarm(scope constructs.Construct, id string, spec AlarmSpec) awscloudwatch.
 	if spec.MissingBreaches {
 		missing = awscloudwatch.TreatMissingData_BREACHING
 	}
-	return awscloudwatch.NewAlarm(scope, &id, &awscloudwatch.AlarmProps{
+	alarm := awscloudwatch.NewAlarm(scope, &id, &awscloudwatch.AlarmProps{
 		Metric:             spec.Metric,
 		AlarmDescription:   &spec.Description,
 		Threshold:          &spec.Threshold,
@@ -45,6 +75,10 @@ func Alarm(scope constructs.Construct, id string, spec AlarmSpec) awscloudwatch.
 		DatapointsToAlarm:  Number(breaching),
 		TreatMissingData:   missing,
 	})
+	Cfn[awscloudwatch.CfnAlarm](alarm).SetTags(&[]*awscdk.CfnTag{{
+		Key: new(severityTag), Value: new(string(cmp.Or(spec.Severity, Critical))),
+	}})
+	return alarm
 }
 
 func comparison(below, inclusive bool) awscloudwatch.ComparisonOperator {
