@@ -11,20 +11,17 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/aws/aws-cdk-go/awscdk/v2"
 	"github.com/aws/aws-cdk-go/awscdk/v2/assertions"
-	"github.com/aws/aws-cdk-go/awscdk/v2/awsautoscaling"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awsec2"
+	elb "github.com/aws/aws-cdk-go/awscdk/v2/awselasticloadbalancingv2"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awsiam"
-	"github.com/aws/aws-cdk-go/awscdk/v2/awsssm"
 	"github.com/stretchr/testify/require"
 
 	"github.com/loadbearing/loadbearing/constructs/fleet"
 	"github.com/loadbearing/loadbearing/constructs/internal/cdktest"
 	"github.com/loadbearing/loadbearing/constructs/internal/cdkx"
-	"github.com/loadbearing/loadbearing/constructs/loadbalancer"
 	"github.com/loadbearing/loadbearing/internal/contract"
 )
 
@@ -58,7 +55,19 @@ func web(t *testing.T) (awscdk.Stack, fleet.Props) {
 	t.Helper()
 	stack, props := setup(t)
 	props.Fleet, props.Command = contract.FleetWeb, "serve"
-	props.TargetGroup = loadbalancer.New(stack, "Balancer", loadbalancer.Props{VPC: props.VPC, NoAccessLogs: true}).Blue
+	targets := elb.NewApplicationTargetGroup(stack, new("Targets"), &elb.ApplicationTargetGroupProps{
+		Vpc: props.VPC, Port: cdkx.Number(contract.AppPort), Protocol: elb.ApplicationProtocol_HTTP, TargetType: elb.TargetType_INSTANCE,
+	})
+	elb.NewApplicationLoadBalancer(stack, new("Balancer"), &elb.ApplicationLoadBalancerProps{Vpc: props.VPC}).
+		AddListener(new("Listener"), &elb.BaseApplicationListenerProps{
+			Port: cdkx.Number(80), Open: new(false), DefaultAction: elb.ListenerAction_FixedResponse(cdkx.Number(403), nil),
+		}).
+		AddAction(new("Rule"), &elb.AddApplicationActionProps{
+			Priority:   cdkx.Number(1),
+			Conditions: &[]elb.ListenerCondition{elb.ListenerCondition_PathPatterns(cdkx.Strings("/*"))},
+			Action:     elb.ListenerAction_Forward(&[]elb.IApplicationTargetGroup{targets}, nil),
+		})
+	props.TargetGroup = targets
 	return stack, props
 }
 
@@ -130,6 +139,9 @@ func TestLaunchTemplateDefaults(t *testing.T) {
 		"EbsOptimized":    true,
 		"Monitoring":      map[string]any{"Enabled": true},
 		"MetadataOptions": map[string]any{"HttpTokens": "required", "HttpPutResponseHopLimit": 1},
+		"NetworkInterfaces": []any{map[string]any{
+			"AssociatePublicIpAddress": false, "DeviceIndex": 0, "Groups": []any{assertions.Match_AnyValue()},
+		}},
 		"BlockDeviceMappings": []any{map[string]any{
 			"DeviceName": "/dev/xvda",
 			"Ebs":        map[string]any{"Encrypted": true, "VolumeType": "gp3", "VolumeSize": 20, "DeleteOnTermination": true},
@@ -190,32 +202,37 @@ func TestRoleMayBootAndDrainAndNothingElse(t *testing.T) {
 		"AssumeRolePolicyDocument": like(map[string]any{"Statement": []any{like(map[string]any{
 			"Principal": map[string]any{"Service": "ec2.amazonaws.com"},
 		})}}),
-		"ManagedPolicyArns": []any{assertions.Match_ObjectLike(&map[string]any{
-			"Fn::Join": []any{"", []any{"arn:", map[string]any{"Ref": "AWS::Partition"}, ":iam::aws:policy/AmazonSSMManagedInstanceCore"}},
-		})},
+		"ManagedPolicyArns": assertions.Match_Absent(),
 	})
-	var actions []string
-	for _, policy := range *template.FindResources(new("AWS::IAM::Policy"), nil) {
-		document := (*policy)["Properties"].(map[string]any)["PolicyDocument"].(map[string]any)
-		for _, each := range document["Statement"].([]any) {
-			statement := each.(map[string]any)
-			action := statement["Action"].(string)
-			actions = append(actions, action)
-			resource := plain(t, statement["Resource"])
-			require.Equal(t, action == "elasticloadbalancing:DescribeTargetHealth", resource == "*", action)
-			switch action {
-			case "s3:GetObject":
-				require.False(t, strings.HasSuffix(resource, "*"), resource)
-			case "autoscaling:CompleteLifecycleAction":
-				require.True(t, strings.HasSuffix(resource, ":autoScalingGroup:*:autoScalingGroupName/loadbearing-dev-web-blue"), resource)
-			}
+	resources := map[string]string{}
+	for _, statement := range statements(t, template, nil) {
+		for _, action := range list(statement["Action"]) {
+			resources[action.(string)] = plain(t, statement["Resource"])
+		}
+		if plain(t, statement["Action"]) == "cloudwatch:PutMetricData" {
+			require.Equal(t, map[string]any{"StringEquals": map[string]any{"cloudwatch:namespace": []any{"Loadbearing", "CWAgent"}}},
+				statement["Condition"])
 		}
 	}
-	slices.Sort(actions)
-	require.Equal(t, []string{
-		"autoscaling:CompleteLifecycleAction", "cloudformation:SignalResource", "elasticloadbalancing:DescribeTargetHealth",
-		"s3:GetObject", "ssm:GetParameter",
-	}, actions)
+	var everywhere []string
+	for action, resource := range resources {
+		if resource == "*" {
+			everywhere = append(everywhere, action)
+		}
+	}
+	require.ElementsMatch(t, []string{
+		"cloudwatch:PutMetricData", "elasticloadbalancing:DescribeTargetHealth", "ssm:UpdateInstanceInformation",
+		"ssmmessages:CreateControlChannel", "ssmmessages:CreateDataChannel",
+		"ssmmessages:OpenControlChannel", "ssmmessages:OpenDataChannel",
+	}, everywhere)
+	require.ElementsMatch(t, []string{
+		"autoscaling:CompleteLifecycleAction", "cloudformation:SignalResource",
+		"logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents", "s3:GetObject", "ssm:GetParameter",
+	}, slices.DeleteFunc(slices.Collect(maps.Keys(resources)), func(action string) bool { return slices.Contains(everywhere, action) }))
+	require.False(t, strings.HasSuffix(resources["s3:GetObject"], "*"), resources["s3:GetObject"])
+	require.True(t, strings.HasSuffix(resources["autoscaling:CompleteLifecycleAction"],
+		":autoScalingGroup:*:autoScalingGroupName/loadbearing-dev-web-blue"))
+	require.Regexp(t, `^{"Fn::GetAtt":\["WebLogs\w+","Arn"\]}$`, resources["logs:PutLogEvents"])
 }
 
 func TestGroupWaitsForRoleAndListenerRule(t *testing.T) {
@@ -268,7 +285,7 @@ func TestUserData(t *testing.T) {
 		"ExecStart=/opt/loadbearing/app serve\n",
 		"TimeoutStopSec=120\n",
 		"NoNewPrivileges=yes\n", "ProtectSystem=strict\n", "DynamicUser=yes\n", "Restart=always\n", "LimitNOFILE=",
-		"--lifecycle-hook-name 'drain' --auto-scaling-group-name 'loadbearing-dev-web-blue'",
+		"--auto-scaling-group-name 'loadbearing-dev-web-blue'", "complete 'drain'",
 		"describe-target-health --target-group-arn '{\"Ref\":",
 		"'https://truststore.example.com/bundle.pem'",
 		"LOADBEARING_CA_FILE=/etc/loadbearing/ca.pem",
@@ -306,7 +323,9 @@ func TestMemberOfAdmitsNobodyElsewhere(t *testing.T) {
 	f := fleet.New(stack, "Web", props)
 	template := cdktest.Template(stack)
 	has(template, "AWS::EC2::LaunchTemplate", map[string]any{"LaunchTemplateData": like(map[string]any{
-		"SecurityGroupIds": []any{stack.Resolve(f.SecurityGroup.SecurityGroupId()), stack.Resolve(clients.SecurityGroupId())},
+		"NetworkInterfaces": []any{like(map[string]any{
+			"Groups": []any{stack.Resolve(f.SecurityGroup.SecurityGroupId()), stack.Resolve(clients.SecurityGroupId())},
+		})},
 	})})
 	template.ResourceCountIs(new("AWS::EC2::SecurityGroupIngress"), cdkx.Number(1))
 	has(template, "AWS::EC2::SecurityGroupIngress", map[string]any{"GroupId": stack.Resolve(f.SecurityGroup.SecurityGroupId())})
@@ -321,32 +340,8 @@ func TestExistingRoleAndSecurityGroupAreUsed(t *testing.T) {
 	template.ResourceCountIs(new("AWS::IAM::Role"), cdkx.Number(1))
 	template.ResourceCountIs(new("AWS::EC2::SecurityGroup"), cdkx.Number(0))
 	has(template, "AWS::EC2::LaunchTemplate", map[string]any{
-		"LaunchTemplateData": like(map[string]any{"SecurityGroupIds": []string{"sg-0123456789abcdef0"}}),
+		"LaunchTemplateData": like(map[string]any{"NetworkInterfaces": []any{like(map[string]any{"Groups": []string{"sg-0123456789abcdef0"}})}}),
 	})
-}
-
-func TestGrantRelease(t *testing.T) {
-	stack, props := setup(t)
-	f := fleet.New(stack, "Worker", props)
-	user := awsiam.NewUser(stack, new("Release"), nil)
-	f.GrantRelease(user)
-	var actions []string
-	for _, policy := range *cdktest.Template(stack).FindResources(new("AWS::IAM::Policy"), map[string]any{
-		"Properties": map[string]any{"Users": assertions.Match_AnyValue()},
-	}) {
-		document := (*policy)["Properties"].(map[string]any)["PolicyDocument"].(map[string]any)
-		for _, each := range document["Statement"].([]any) {
-			statement := each.(map[string]any)
-			require.NotEqual(t, "*", statement["Resource"])
-			for _, action := range statement["Action"].([]any) {
-				actions = append(actions, action.(string))
-			}
-		}
-	}
-	require.ElementsMatch(t, []string{
-		"ssm:GetParameter", "ssm:PutParameter", "autoscaling:UpdateAutoScalingGroup", "autoscaling:SetDesiredCapacity",
-		"autoscaling:StartInstanceRefresh", "autoscaling:CancelInstanceRefresh",
-	}, actions)
 }
 
 func TestWarnsOfAnotherProcessor(t *testing.T) {
@@ -362,36 +357,13 @@ func TestWarnsOfAnotherProcessor(t *testing.T) {
 	require.Len(t, warnings, 1)
 }
 
-func TestAlarmsAndWidgets(t *testing.T) {
-	stack, props := setup(t)
-	f := fleet.New(stack, "Worker", props)
-	require.Len(t, f.Alarms(), 1)
-	require.Len(t, f.Widgets(), 2)
-	has(cdktest.Template(stack), "AWS::CloudWatch::Alarm", map[string]any{
-		"Threshold": 0, "EvaluationPeriods": 10, "ComparisonOperator": "GreaterThanThreshold",
-		"Metrics": assertions.Match_ArrayWith(&[]any{like(map[string]any{"Expression": "desired - inservice"})}),
-	})
-}
-
-func TestOverridesReachEachResource(t *testing.T) {
-	stack, props := setup(t)
-	props.Override = func(p *awsautoscaling.AutoScalingGroupProps) { p.NewInstancesProtectedFromScaleIn = new(true) }
-	props.OverrideLaunchTemplate = func(p *awsec2.LaunchTemplateProps) { p.LaunchTemplateName = new("override") }
-	props.OverrideRole = func(p *awsiam.RoleProps) { p.RoleName = new("override") }
-	props.OverrideParameter = func(p *awsssm.StringParameterProps) { p.Description = new("override") }
-	props.OverrideDrainHook = func(p *awsautoscaling.BasicLifecycleHookProps) { p.NotificationMetadata = new("override") }
-	fleet.New(stack, "Worker", props)
-	template := cdktest.Template(stack)
-	has(template, "AWS::AutoScaling::AutoScalingGroup", map[string]any{"NewInstancesProtectedFromScaleIn": true})
-	has(template, "AWS::EC2::LaunchTemplate", map[string]any{"LaunchTemplateName": "override"})
-	has(template, "AWS::IAM::Role", map[string]any{"RoleName": "override"})
-	has(template, "AWS::SSM::Parameter", map[string]any{"Description": "override"})
-	has(template, "AWS::AutoScaling::LifecycleHook", map[string]any{"NotificationMetadata": "override"})
-}
-
 func TestPropsAreNotWrittenTo(t *testing.T) {
 	stack, props := web(t)
 	props.Variables = map[string]string{"A": "1"}
+	props.InstanceTypes = append(make([]string, 0, 4), "c6g.large")
+	props.MemberOf = append(make([]awsec2.ISecurityGroup, 0, 4), awsec2.NewSecurityGroup(stack, new("Clients"), &awsec2.SecurityGroupProps{Vpc: props.VPC}))
+	props.Schedule = append(make([]fleet.ScheduledFloor, 0, 4), fleet.ScheduledFloor{Name: "Morning", Cron: "0 7 * * *", Min: 3})
+	props.WarmPool.MinSize = 1
 	cdktest.Unchanged(t, props, func(p fleet.Props) { fleet.New(stack, "Web", p) })
 }
 
@@ -411,61 +383,33 @@ func TestGolden(t *testing.T) {
 	cdktest.Golden(t, stack, "fleet")
 }
 
-func TestValidateNamesEveryField(t *testing.T) {
-	err := fleet.Props{
-		Environment:       "Dev",
-		Fleet:             "web",
-		Color:             "",
-		Command:           "serve; reboot",
-		ArtifactPath:      "/no/such/file",
-		InstanceType:      "large",
-		MinCapacity:       4,
-		DesiredCapacity:   3,
-		MaxCapacity:       2,
-		BatchSize:         -1,
-		MinSuccessPercent: 101,
-		VolumeGiB:         4,
-		BootTimeout:       time.Hour,
-		HealthCheckGrace:  -time.Second,
-		DrainTimeout:      1500 * time.Millisecond,
-		Variables:         map[string]string{"A B": "1", "LOADBEARING_ENV": "prod", "LOADBEARING_INSTANCE_ID": "i-1", "LINES": "a\nb"},
-		CABundleURL:       "http://example.com/ca.pem",
-	}.Validate()
-	require.EqualError(t, err, `fleet: 19 fields are not valid
-  VPC is "nil"; allowed: a VPC
-  Environment is "Dev"; allowed: 1 to 32 lower-case letters, digits and hyphens, a letter first
-  Color is ""; allowed: 1 to 32 lower-case letters, digits and hyphens, a letter first
-  Command is "serve; reboot"; allowed: 1 to 32 lower-case letters, digits and hyphens, a letter first
-  InstanceType is "large"; allowed: an EC2 instance type such as c7g.large
-  ArtifactPath is "/no/such/file"; allowed: the path of a file that exists: the built program
-  DesiredCapacity is 3; allowed: 4 (MinCapacity) or more, and at least 1
-  MaxCapacity is 2; allowed: 3 (DesiredCapacity) or more, and at least 1
-  BatchSize is -1; allowed: 1 to 2 (MaxCapacity)
-  MinSuccessPercent is 101; allowed: 1 to 100
-  VolumeGiB is 4; allowed: 8 to 16384
-  BootTimeout is 1h0m0s; allowed: 1m0s to 50m0s in whole seconds
-  HealthCheckGrace is -1s; allowed: 0s to 2h0m0s in whole seconds
-  DrainTimeout is 1.5s; allowed: 30s to 1h0m0s in whole seconds
-  Variables[A B] is "1"; allowed: a name of letters, digits and underscores that the fleet does not set itself
-  Variables[LINES] is "a\nb"; allowed: a value without line break, quote, backslash or space at its ends
-  Variables[LOADBEARING_ENV] is "prod"; allowed: a name of letters, digits and underscores that the fleet does not set itself
-  Variables[LOADBEARING_INSTANCE_ID] is "i-1"; allowed: a name of letters, digits and underscores that the fleet does not set itself
-  CABundleURL is "http://example.com/ca.pem"; allowed: an https address`)
-}
-
-func TestStandbyRefusesCapacity(t *testing.T) {
-	_, props := setup(t)
-	props.Standby, props.MinCapacity, props.DesiredCapacity = true, 1, 1
-	require.EqualError(t, props.Validate(), `fleet: 2 fields are not valid
-  MinCapacity is 1; allowed: 0 with Standby
-  DesiredCapacity is 1; allowed: 0 with Standby`)
-}
-
 func TestNewPanicsWithThePath(t *testing.T) {
 	stack, props := setup(t)
 	props.Command = ""
 	err := cdktest.Panic[*fleet.PropsError](t, func() { fleet.New(stack, "Web", props) })
 	require.EqualError(t, err, `Test/Web (fleet): Command is ""; allowed: 1 to 32 lower-case letters, digits and hyphens, a letter first`)
+}
+
+// statements are those of the policies that have such properties.
+func statements(t *testing.T, template assertions.Template, properties map[string]any) []map[string]any {
+	t.Helper()
+	var all []map[string]any
+	for _, policy := range *template.FindResources(new("AWS::IAM::Policy"), map[string]any{"Properties": properties}) {
+		document := (*policy)["Properties"].(map[string]any)["PolicyDocument"].(map[string]any)
+		for _, each := range document["Statement"].([]any) {
+			all = append(all, each.(map[string]any))
+		}
+	}
+	require.NotEmpty(t, all)
+	return all
+}
+
+// list is a value that CloudFormation writes without a list when there is only one.
+func list(value any) []any {
+	if values, ok := value.([]any); ok {
+		return values
+	}
+	return []any{value}
 }
 
 // userData is the script in the stack's only launch template, with each value

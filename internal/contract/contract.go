@@ -57,6 +57,15 @@ const OriginVerifyHeader = "X-Origin-Verify"
 // a message holds; subscriptions filter by it.
 const EventTypeAttribute = "event_type"
 
+// The gauge an instance publishes of the requests it is serving, with its Auto
+// Scaling group as the only dimension, so that CloudWatch's Average is the
+// average per instance.
+const (
+	MetricNamespace         = "Loadbearing"
+	MetricActiveConnections = "ActiveConnections"
+	DimensionGroup          = "AutoScalingGroupName"
+)
+
 // Setting names a value the stacks publish and the programs read. Its text is
 // the last part of an SSM parameter's name: see Parameter and Env.
 type Setting string
@@ -69,6 +78,7 @@ const (
 	DatabaseAdminSecret Setting = "database/admin-secret" // ARN; JSON {"username","password"} of the owner role
 	DatabaseAppSecret   Setting = "database/app-secret"   // ARN; JSON {"username","password"} of the app's role
 	CacheEndpoint       Setting = "cache/endpoint"        // host:port of the primary; TLS
+	CacheSecret         Setting = "cache/secret"          // ARN; the AUTH token itself
 	MediaBucket         Setting = "media/bucket"          // originals, renditions, videos
 	JobsQueue           Setting = "jobs/queue"            // URL of the image job queue
 	EventsTopic         Setting = "events/topic"          // ARN of the domain event topic
@@ -79,7 +89,7 @@ const (
 func Settings() []Setting {
 	return []Setting{
 		DatabasePrimary, DatabaseReplicas, DatabaseName, DatabaseAdminSecret, DatabaseAppSecret,
-		CacheEndpoint, MediaBucket, JobsQueue, EventsTopic, AuthSecret,
+		CacheEndpoint, CacheSecret, MediaBucket, JobsQueue, EventsTopic, AuthSecret,
 	}
 }
 
