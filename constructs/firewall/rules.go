@@ -1,171 +1,137 @@
 package firewall
 
 import (
-	"regexp"
-	"strings"
+	"slices"
 
 	waf "github.com/aws/aws-cdk-go/awscdk/v2/awswafv2"
 
 	"github.com/loadbearing/loadbearing/constructs/internal/cdkx"
 )
 
-// ruleList is every rule in the order of its evaluation, which is that of cost:
-// addresses first, then the size of the body, then its content.
-func (f *Firewall) ruleList(props Props) []waf.CfnWebACL_RuleProperty {
-	var rules []waf.CfnWebACL_RuleProperty
-	add := func(name string, mode Mode, managed bool, statement waf.CfnWebACL_StatementProperty) {
-		if mode == Off {
-			return
-		}
-		rule := waf.CfnWebACL_RuleProperty{
-			Name:             &name,
-			Priority:         cdkx.Number(len(rules)),
-			Statement:        statement,
-			VisibilityConfig: visibility(f.metric + metricName(name)),
-		}
-		count := mode == Count || props.ObserveOnly
-		// A group's own rules say what to do; only counting overrides them.
-		switch {
-		case managed && count:
-			rule.OverrideAction = &waf.CfnWebACL_OverrideActionProperty{Count: map[string]any{}}
-		case managed:
-			rule.OverrideAction = &waf.CfnWebACL_OverrideActionProperty{None: map[string]any{}}
-		case count:
-			rule.Action = &waf.CfnWebACL_RuleActionProperty{Count: &waf.CfnWebACL_CountActionProperty{}}
-		default:
-			rule.Action = &waf.CfnWebACL_RuleActionProperty{Block: &waf.CfnWebACL_BlockActionProperty{}}
-		}
-		rules = append(rules, rule)
-		f.rules = append(f.rules, name)
-	}
-	managed := func(group Group) {
-		mode := Block
-		if set, ok := props.Modes[group]; ok {
-			mode = set
-		}
-		add(string(group), mode, true, managedStatement(group, props.Exceptions))
-	}
+// Names of the rules that the construct names itself.
+const (
+	ruleCountries   = "Countries"
+	ruleBodyLimit   = "BodyLimit"
+	ruleQueryLimit  = "QueryLimit"
+	ruleHeaderLimit = "HeaderLimit"
+	rulePathLimit   = "PathLimit"
+)
 
-	managed(IPReputation)
-	for _, limit := range props.RateLimits {
-		add(limit.Name, limit.Mode, false, rateStatement(limit))
+// rule is a rule before it is one of WAF's.
+type rule struct {
+	name     string
+	mode     Mode
+	managed  bool // its own rules say what to do
+	response Response
+	statement
+}
+
+// ruleList is every rule in the order of its evaluation, which is that of cost:
+// addresses first, then the size of the body, then its content. sets are the ARNs
+// of the IP sets of a list.
+func (p Props) ruleList(sets func(IPSet) []string) []rule {
+	var rules []rule
+	add := func(r rule) {
+		if r.mode != Off {
+			rules = append(rules, r)
+		}
 	}
-	add("BodyLimit", props.BodyLimitMode, false, bodyStatement(props))
+	for _, set := range slices.Concat(p.AllowedIPs, p.BlockedIPs) {
+		add(rule{name: set.Name, mode: set.Mode, statement: fromAddresses(set, sets(set))})
+	}
+	if len(p.Countries.Allowed)+len(p.Countries.Blocked) > 0 {
+		add(rule{name: ruleCountries, mode: p.Countries.Mode, statement: fromCountries(p.Countries)})
+	}
+	add(p.managed(IPReputation))
+	for _, limit := range p.RateLimits {
+		add(rule{name: limit.Name, mode: limit.Mode, response: limit.Response, statement: tooOften(limit)})
+	}
+	add(rule{name: ruleBodyLimit, mode: p.BodyLimitMode, response: problem(413, "Content Too Large"), statement: p.bodyTooLarge()})
+	for _, limit := range []struct {
+		name     string
+		size     int
+		response Response
+		of       *waf.CfnWebACL_FieldToMatchProperty
+	}{
+		{ruleQueryLimit, p.Sizes.Query, problem(414, "URI Too Long"), &waf.CfnWebACL_FieldToMatchProperty{QueryString: map[string]any{}}},
+		{ruleHeaderLimit, p.Sizes.Header, problem(431, "Request Header Fields Too Large"), headerValues()},
+		{rulePathLimit, p.Sizes.Path, problem(414, "URI Too Long"), uriPath()},
+	} {
+		if limit.size > 0 {
+			add(rule{name: limit.name, mode: p.Sizes.Mode, response: limit.response, statement: largerThan(limit.of, limit.size)})
+		}
+	}
 	for _, group := range Groups() {
 		if group != IPReputation {
-			managed(group)
+			add(p.managed(group))
+		}
+	}
+	for _, group := range p.ManagedGroups {
+		if !slices.Contains(Groups(), group.Name) {
+			add(p.managed(group.Name))
 		}
 	}
 	return rules
 }
 
-func managedStatement(group Group, exceptions []Exception) waf.CfnWebACL_StatementProperty {
-	var counted []string
-	if group == Common {
-		counted = append(counted, "SizeRestrictions_BODY")
+// managed is the rule of a managed group, with the settings it has in Props.
+func (p Props) managed(name Group) rule {
+	group := ManagedGroup{Vendor: "AWS", Name: name, Mode: Block}
+	if mode, ok := p.Modes[name]; ok {
+		group.Mode = mode
 	}
-	for _, exception := range exceptions {
-		if exception.Group == group {
-			counted = append(counted, exception.Rule)
+	if i := slices.IndexFunc(p.ManagedGroups, func(g ManagedGroup) bool { return g.Name == name }); i >= 0 {
+		group = p.ManagedGroups[i]
+	}
+	exceptions := slices.Clone(group.Exceptions)
+	for _, exception := range p.Exceptions {
+		if exception.Group == name {
+			exceptions = append(exceptions, exception)
 		}
 	}
-	statement := &waf.CfnWebACL_ManagedRuleGroupStatementProperty{VendorName: new("AWS"), Name: new(string(group))}
-	if len(counted) > 0 {
-		overrides := make([]waf.CfnWebACL_RuleActionOverrideProperty, len(counted))
-		for i, rule := range counted {
-			overrides[i] = waf.CfnWebACL_RuleActionOverrideProperty{
-				Name:        &rule,
-				ActionToUse: &waf.CfnWebACL_RuleActionProperty{Count: &waf.CfnWebACL_CountActionProperty{}},
-			}
-		}
-		statement.RuleActionOverrides = overrides
+	if name == Common {
+		exceptions = append([]Exception{{Rule: "SizeRestrictions_BODY"}}, exceptions...)
 	}
-	return waf.CfnWebACL_StatementProperty{ManagedRuleGroupStatement: statement}
+	return rule{name: string(name), mode: group.Mode, managed: true, statement: managedStatement(group, exceptions)}
 }
 
-func rateStatement(limit RateLimit) waf.CfnWebACL_StatementProperty {
-	rate := &waf.CfnWebACL_RateBasedStatementProperty{
-		Limit:               cdkx.Number(limit.Limit),
-		AggregateKeyType:    new("IP"),
-		EvaluationWindowSec: new(limit.Window.Seconds()),
+// property is the rule as WAF has it, the number-th from 0.
+func (r rule) property(number int, metric string, observeOnly bool) waf.CfnWebACL_RuleProperty {
+	property := waf.CfnWebACL_RuleProperty{
+		Name:             &r.name,
+		Priority:         cdkx.Number(number),
+		Statement:        r.CfnWebACL_StatementProperty,
+		VisibilityConfig: visibility(metric),
 	}
-	if limit.ForwardedIP {
-		rate.AggregateKeyType = new("FORWARDED_IP")
-		rate.ForwardedIpConfig = &waf.CfnWebACL_ForwardedIPConfigurationProperty{
-			HeaderName:       new("X-Forwarded-For"),
-			FallbackBehavior: new("MATCH"),
-		}
+	mode := r.mode
+	if observeOnly {
+		mode = Count
 	}
-	if limit.Path != "" {
-		path, prefix := strings.CutSuffix(limit.Path, "*")
-		constraint := "EXACTLY"
-		if prefix {
-			constraint = "STARTS_WITH"
-		}
-		rate.ScopeDownStatement = &waf.CfnWebACL_StatementProperty{
-			ByteMatchStatement: &waf.CfnWebACL_ByteMatchStatementProperty{
-				FieldToMatch:         uriPath(),
-				PositionalConstraint: &constraint,
-				SearchString:         &path,
-				TextTransformations:  pathTransformations(),
-			},
-		}
+	if !r.managed {
+		property.Action = action(mode, r.response)
+		return property
 	}
-	return waf.CfnWebACL_StatementProperty{RateBasedStatement: rate}
+	// A group's own rules say what to do; only counting overrides them.
+	property.OverrideAction = &waf.CfnWebACL_OverrideActionProperty{None: map[string]any{}}
+	if mode == Count {
+		property.OverrideAction = &waf.CfnWebACL_OverrideActionProperty{Count: map[string]any{}}
+	}
+	return property
 }
 
-func bodyStatement(props Props) waf.CfnWebACL_StatementProperty {
-	tooLarge := waf.CfnWebACL_StatementProperty{
-		SizeConstraintStatement: &waf.CfnWebACL_SizeConstraintStatementProperty{
-			FieldToMatch: &waf.CfnWebACL_FieldToMatchProperty{
-				Body: &waf.CfnWebACL_BodyProperty{OversizeHandling: new("MATCH")},
-			},
-			ComparisonOperator:  new("GT"),
-			Size:                cdkx.Number(props.BodyLimit),
-			TextTransformations: transformations("NONE"),
-		},
+func action(mode Mode, response Response) *waf.CfnWebACL_RuleActionProperty {
+	switch mode {
+	case Count:
+		return &waf.CfnWebACL_RuleActionProperty{Count: &waf.CfnWebACL_CountActionProperty{}}
+	case Allow:
+		return &waf.CfnWebACL_RuleActionProperty{Allow: &waf.CfnWebACL_AllowActionProperty{}}
+	case Captcha:
+		return &waf.CfnWebACL_RuleActionProperty{Captcha: &waf.CfnWebACL_CaptchaActionProperty{}}
+	case Challenge:
+		return &waf.CfnWebACL_RuleActionProperty{Challenge: &waf.CfnWebACL_ChallengeActionProperty{}}
+	default:
+		return &waf.CfnWebACL_RuleActionProperty{Block: response.block()}
 	}
-	if len(props.LargeBodies) == 0 {
-		return tooLarge
-	}
-	return waf.CfnWebACL_StatementProperty{
-		AndStatement: &waf.CfnWebACL_AndStatementProperty{Statements: []waf.CfnWebACL_StatementProperty{
-			tooLarge,
-			{NotStatement: &waf.CfnWebACL_NotStatementProperty{Statement: &waf.CfnWebACL_StatementProperty{
-				RegexMatchStatement: &waf.CfnWebACL_RegexMatchStatementProperty{
-					FieldToMatch:        uriPath(),
-					RegexString:         new(largeBodies(props.LargeBodies)),
-					TextTransformations: pathTransformations(),
-				},
-			}}},
-		}},
-	}
-}
-
-// largeBodies is one regular expression for all paths.
-func largeBodies(paths []string) string {
-	patterns := make([]string, len(paths))
-	for i, path := range paths {
-		patterns[i] = strings.ReplaceAll(regexp.QuoteMeta(path), `\*`, `[^/]+`)
-	}
-	return "^(" + strings.Join(patterns, "|") + ")$"
-}
-
-func uriPath() *waf.CfnWebACL_FieldToMatchProperty {
-	return &waf.CfnWebACL_FieldToMatchProperty{UriPath: map[string]any{}}
-}
-
-// pathTransformations undo what would let one path be written in several ways.
-func pathTransformations() []waf.CfnWebACL_TextTransformationProperty {
-	return transformations("URL_DECODE", "NORMALIZE_PATH")
-}
-
-func transformations(types ...string) []waf.CfnWebACL_TextTransformationProperty {
-	list := make([]waf.CfnWebACL_TextTransformationProperty, len(types))
-	for i, name := range types {
-		list[i] = waf.CfnWebACL_TextTransformationProperty{Priority: cdkx.Number(i), Type: &name}
-	}
-	return list
 }
 
 // visibility keeps samples of matching requests, and metrics under a name.

@@ -1,11 +1,7 @@
-// Package network makes the VPC everything else stands in: public subnets for
-// load balancers, private subnets for programs, isolated subnets for data.
 package network
 
 import (
 	"fmt"
-	"net/netip"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,126 +10,26 @@ import (
 	"github.com/aws/aws-cdk-go/awscdk/v2"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awscloudwatch"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awsec2"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awsiam"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awslogs"
+	resolver "github.com/aws/aws-cdk-go/awscdk/v2/awsroute53resolver"
 	"github.com/aws/constructs-go/constructs/v10"
 
 	"github.com/loadbearing/loadbearing/constructs/internal/cdkx"
 )
 
-// NoNAT as Props.NATGateways makes none: private subnets then reach only AWS
-// services that have an endpoint.
-const NoNAT = -1
-
-// DefaultEndpoints are the AWS services a program calls all the time. Through
-// an interface endpoint their traffic pays no NAT data processing and goes on
-// when the NAT gateway of a zone does not.
-func DefaultEndpoints() []string {
-	return []string{"ssm", "secretsmanager", "sqs", "sns", "logs", "sts"}
-}
-
-// Props configures a Network. The zero value is a production VPC over three
-// zones with a NAT gateway in each.
-type Props struct {
-	// VPC is an existing VPC. With it the construct adds only Endpoints; the
-	// VPC's own subnets, routes and flow logs stay as they are.
-	VPC awsec2.IVpc
-
-	// CIDR is the VPC's IPv4 range, /16 to /20. Default 10.0.0.0/16: three
-	// private subnets of 4,091 addresses, and public and isolated ones of 251.
-	CIDR string
-
-	// Zones is the number of Availability Zones, 2 or 3. Default 3. The first
-	// zones that Fn::GetAZs answers are taken, so synthesis asks no account.
-	Zones int
-
-	// NATGateways is 1 to Zones, or NoNAT. Default one per zone. With fewer, the
-	// zones without one lose the internet together with the zone that has it.
-	NATGateways int
-
-	// Endpoints are the AWS services with an interface endpoint, as in
-	// com.amazonaws.<region>.<service>. Default DefaultEndpoints(); an empty
-	// list that is not nil makes none. The gateway endpoint for S3 costs nothing
-	// and is always there.
-	Endpoints []string
-
-	// FlowLogRetention is one of the periods CloudWatch Logs offers. Default one
-	// month.
-	FlowLogRetention awslogs.RetentionDays
-
-	// NoFlowLogs leaves the record of accepted and rejected connections out.
-	NoFlowLogs bool
-
-	// Override has the last word on the VPC.
-	Override func(*awsec2.VpcProps)
-	// OverrideEndpoint has the last word on each interface endpoint.
-	OverrideEndpoint func(service string, props *awsec2.InterfaceVpcEndpointProps)
-}
-
-// PropsError is what Validate returns and New panics with.
-type PropsError = cdkx.PropsError
-
 // Network is a VPC with its endpoints.
-//
-// The VPC's default security group keeps the rules AWS gives it, because
-// CloudFormation can change them only through a custom resource, and these
-// constructs make none. Nothing here uses that group.
 type Network struct {
 	constructs.Construct
 	VPC              awsec2.IVpc
 	Endpoints        map[string]awsec2.IInterfaceVpcEndpoint // by service
 	EndpointSecurity awsec2.ISecurityGroup                   // of all endpoints; nil without any
 	FlowLogs         awslogs.ILogGroup                       // nil with NoFlowLogs or an existing VPC
+	QueryLogs        awslogs.ILogGroup                       // nil without DNSQueryLogs
 
 	alarms   []awscloudwatch.IAlarm
 	gateways []string // ids of the NAT gateways
-}
-
-var serviceName = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]*$`)
-
-// VPC prefixes that leave room: subnets are 4 and 8 bits longer, and AWS allows
-// none longer than /28.
-const (
-	longestPrefix  = 20
-	shortestPrefix = 16
-)
-
-func (p Props) withDefaults() Props {
-	if p.CIDR == "" {
-		p.CIDR = "10.0.0.0/16"
-	}
-	if p.Zones == 0 {
-		p.Zones = 3
-	}
-	if p.NATGateways == 0 {
-		p.NATGateways = p.Zones
-	}
-	if p.Endpoints == nil {
-		p.Endpoints = DefaultEndpoints()
-	}
-	if p.FlowLogRetention == "" {
-		p.FlowLogRetention = awslogs.RetentionDays_ONE_MONTH
-	}
-	return p
-}
-
-// Validate returns a *PropsError with every field that is not valid, or nil.
-func (p Props) Validate() error {
-	p = p.withDefaults()
-	var bad cdkx.Problems
-	prefix, err := netip.ParsePrefix(p.CIDR)
-	bad.Check(err == nil && prefix.Addr().Is4() && prefix == prefix.Masked() &&
-		prefix.Bits() >= shortestPrefix && prefix.Bits() <= longestPrefix,
-		"CIDR", p.CIDR, "the first address of an IPv4 range of /16 to /20, such as 10.0.0.0/16")
-	cdkx.Between(&bad, "Zones", p.Zones, 2, 3)
-	if p.NATGateways != NoNAT {
-		cdkx.Between(&bad, "NATGateways", p.NATGateways, 1, max(p.Zones, 1))
-	}
-	for i, service := range p.Endpoints {
-		field := fmt.Sprintf("Endpoints[%d]", i)
-		bad.Check(serviceName.MatchString(service), field, service, "the name of an AWS service, such as sqs")
-		bad.Check(!slices.Contains(p.Endpoints[:i], service), field, service, "each service once")
-	}
-	return bad.Err("network")
+	cidr     string   // the VPC's range when it is known here
 }
 
 // New makes a Network. It panics with a *PropsError when props are not valid.
@@ -146,19 +42,48 @@ func New(scope constructs.Construct, id string, props Props) *Network {
 		n.makeVPC(props)
 	}
 	n.makeEndpoints(props)
+	if props.DNSQueryLogs {
+		n.logQueries(props)
+	}
 	return n
 }
 
 func (n *Network) makeVPC(props Props) {
+	vpcProps := vpcProps(props)
+	if !props.NoFlowLogs {
+		n.FlowLogs = n.makeLogGroup("FlowLogs", props)
+		vpcProps.FlowLogs = &map[string]*awsec2.FlowLogOptions{
+			flowLog: {
+				Destination:            awsec2.FlowLogDestination_ToCloudWatchLogs(n.FlowLogs, nil),
+				TrafficType:            awsec2.FlowLogTrafficType_ALL,
+				MaxAggregationInterval: awsec2.FlowLogMaxAggregationInterval_TEN_MINUTES,
+			},
+		}
+	}
+	addresses := vpcProps.IpAddresses
+	vpc := awsec2.NewVpc(n, new("VPC"), cdkx.Override(vpcProps, props.Override))
+	n.VPC = vpc
+	if vpcProps.IpAddresses == addresses {
+		n.cidr = props.CIDR
+	}
+	public := *vpc.PublicSubnets()
+	n.explain(vpc, public, props)
+	n.watchGateways(public)
+}
+
+const flowLog = "All"
+
+func vpcProps(props Props) *awsec2.VpcProps {
 	_, bits, _ := strings.Cut(props.CIDR, "/")
 	prefix, err := strconv.Atoi(bits)
 	if err != nil {
 		panic(fmt.Errorf("the prefix of %s, which Validate let through: %w", props.CIDR, err))
 	}
 
+	all := awscdk.Fn_GetAzs(nil)
 	zones := make([]*string, props.Zones)
 	for i := range zones {
-		zones[i] = awscdk.Fn_Select(cdkx.Number(i), awscdk.Fn_GetAzs(nil))
+		zones[i] = awscdk.Fn_Select(cdkx.Number(i), all)
 	}
 	subnets := []*awsec2.SubnetConfiguration{
 		// The load balancer's nodes and the NAT gateways bring addresses of their own.
@@ -173,7 +98,6 @@ func (n *Network) makeVPC(props Props) {
 		// finds these by their name and type alike.
 		subnets[1].SubnetType = awsec2.SubnetType_PRIVATE_ISOLATED
 	}
-
 	vpcProps := &awsec2.VpcProps{
 		IpAddresses:         awsec2.IpAddresses_Cidr(&props.CIDR),
 		AvailabilityZones:   &zones,
@@ -184,73 +108,159 @@ func (n *Network) makeVPC(props Props) {
 		GatewayEndpoints: &map[string]*awsec2.GatewayVpcEndpointOptions{
 			"S3": {Service: awsec2.GatewayVpcEndpointAwsService_S3()},
 		},
-		RestrictDefaultSecurityGroup: new(false),
+		RestrictDefaultSecurityGroup: new(props.CloseDefaultSecurityGroup),
 	}
-	if !props.NoFlowLogs {
-		n.FlowLogs = awslogs.NewLogGroup(n, new("FlowLogs"), &awslogs.LogGroupProps{
-			Retention:     props.FlowLogRetention,
-			RemovalPolicy: awscdk.RemovalPolicy_DESTROY,
-		})
-		vpcProps.FlowLogs = &map[string]*awsec2.FlowLogOptions{
-			"All": {
-				Destination:            awsec2.FlowLogDestination_ToCloudWatchLogs(n.FlowLogs, nil),
-				TrafficType:            awsec2.FlowLogTrafficType_ALL,
-				MaxAggregationInterval: awsec2.FlowLogMaxAggregationInterval_TEN_MINUTES,
-			},
+	if props.DualStack {
+		vpcProps.IpProtocol = awsec2.IpProtocol_DUAL_STACK
+		for _, subnet := range subnets {
+			// Only programs take an address of their own accord. A load balancer asks for its.
+			subnet.Ipv6AssignAddressOnCreation = new(subnet.SubnetType == awsec2.SubnetType_PRIVATE_WITH_EGRESS)
 		}
 	}
-	vpc := awsec2.NewVpc(n, new("VPC"), cdkx.Override(vpcProps, props.Override))
-	n.VPC = vpc
-	n.watchGateways(vpc)
+	return vpcProps
+}
+
+func (n *Network) makeLogGroup(id string, props Props) awslogs.ILogGroup {
+	return awslogs.NewLogGroup(n, &id, &awslogs.LogGroupProps{
+		Retention:     props.FlowLogRetention,
+		EncryptionKey: props.Key,
+		RemovalPolicy: awscdk.RemovalPolicy_DESTROY,
+	})
+}
+
+// explain gives the reasons for what a reviewer would ask about.
+func (n *Network) explain(vpc awsec2.Vpc, public []awsec2.ISubnet, props Props) {
+	if !props.CloseDefaultSecurityGroup {
+		cdkx.Acknowledge(vpc, "Nothing is in the default security group: every resource names a group of its own. The group lets in only its own "+
+			"members, and to empty it takes a function with the right to change security groups.", "VPCDefaultSecurityGroupClosed")
+	}
+	for _, subnet := range public {
+		for _, route := range []string{"DefaultRoute", "DefaultRoute6"} {
+			if found := subnet.Node().TryFindChild(&route); found != nil {
+				cdkx.Acknowledge(found, "A public subnet is one with this route. Only load balancers and NAT gateways stand in it, and no instance gets a "+
+					"public address there.", "VPCNoUnrestrictedRouteToIGW")
+			}
+			if !props.DualStack {
+				break
+			}
+		}
+	}
+	if props.DualStack {
+		for _, subnet := range *vpc.PrivateSubnets() {
+			cdkx.Acknowledge(subnet, "The address that is assigned is an IPv6 one, which here has a way out alone: an egress-only internet gateway lets "+
+				"no connection in.", "VPCSubnetAutoAssignPublicIpDisabled")
+		}
+	}
+	if log := vpc.Node().TryFindChild(new(flowLog)); log != nil {
+		if role, ok := log.Node().TryFindChild(new("IAMRole")).(awsiam.IRole); ok {
+			cdkx.AcknowledgePolicy(role, "")
+		}
+	}
 }
 
 // watchGateways alarms when a NAT gateway has no port left for a destination
 // (55,000 connections to one address and port), which shows nowhere else but as
-// connections that time out.
-func (n *Network) watchGateways(vpc awsec2.Vpc) {
-	for i, subnet := range *vpc.PublicSubnets() {
+// connections that time out, and when gateways drop packets.
+func (n *Network) watchGateways(public []awsec2.ISubnet) {
+	drops := map[string]awscloudwatch.IMetric{}
+	for i, subnet := range public {
 		gateway, ok := subnet.Node().TryFindChild(new("NATGateway")).(awsec2.CfnNatGateway)
 		if !ok {
 			continue
 		}
-		n.gateways = append(n.gateways, *gateway.Ref())
+		id := *gateway.Ref()
+		n.gateways = append(n.gateways, id)
 		n.alarms = append(n.alarms, cdkx.Alarm(n, fmt.Sprintf("NATPorts%d", i+1), cdkx.AlarmSpec{
-			Metric:      natMetric(*gateway.Ref(), "ErrorPortAllocation", "Sum"),
+			Metric:      natMetric(id, "ErrorPortAllocation", "Sum"),
 			Description: "A NAT gateway has no free port for a destination. Reuse connections, or add a gateway or an endpoint for that destination.",
 			Periods:     5,
 			Breaching:   2,
 		}))
+		drops[fmt.Sprintf("gateway%d", i+1)] = natMetric(id, "PacketsDropCount", "Sum")
 	}
+	if len(drops) == 0 {
+		return
+	}
+	n.alarms = append(n.alarms, cdkx.Alarm(n, "NATDrops", cdkx.AlarmSpec{
+		Severity: cdkx.Warning,
+		Metric:   cdkx.Math("SUM(METRICS())", "packets dropped", drops),
+		Description: "NAT gateways have dropped packets for five minutes. Look at their bytes and connections for a limit reached, " +
+			"then at the AWS Health dashboard.",
+		Periods: 5,
+	}))
 }
 
 func (n *Network) makeEndpoints(props Props) {
 	if len(props.Endpoints) == 0 {
 		return
 	}
-	security := awsec2.NewSecurityGroup(n, new("EndpointSecurity"), &awsec2.SecurityGroupProps{
-		Vpc:              n.VPC,
-		Description:      new("Interface endpoints: HTTPS from inside the VPC"),
-		AllowAllOutbound: new(false),
-	})
-	security.AddIngressRule(awsec2.Peer_Ipv4(n.VPC.VpcCidrBlock()), awsec2.Port_Tcp(cdkx.Number(443)),
-		new("HTTPS from inside the VPC"), nil)
-	n.EndpointSecurity = security
-
+	n.EndpointSecurity = n.makeEndpointSecurity()
+	subnets := n.Private()
 	for _, service := range props.Endpoints {
 		endpointProps := &awsec2.InterfaceVpcEndpointProps{
 			Vpc:               n.VPC,
 			Service:           awsec2.NewInterfaceVpcEndpointAwsService(&service, nil, nil, nil),
-			SecurityGroups:    &[]awsec2.ISecurityGroup{security},
-			Subnets:           n.Private(),
+			SecurityGroups:    &[]awsec2.ISecurityGroup{n.EndpointSecurity},
+			Subnets:           subnets,
 			PrivateDnsEnabled: new(true),
 			Open:              new(false),
 		}
 		if props.OverrideEndpoint != nil {
 			props.OverrideEndpoint(service, endpointProps)
 		}
-		n.Endpoints[service] = awsec2.NewInterfaceVpcEndpoint(n, new("Endpoint-"+service), endpointProps)
+		endpoint := awsec2.NewInterfaceVpcEndpoint(n, new("Endpoint-"+service), endpointProps)
+		if props.OwnAccountEndpoints {
+			endpoint.AddToPolicy(n.ownAccount())
+		}
+		n.Endpoints[service] = endpoint
 	}
 }
+
+func (n *Network) makeEndpointSecurity() awsec2.ISecurityGroup {
+	security := awsec2.NewSecurityGroup(n, new("EndpointSecurity"), &awsec2.SecurityGroupProps{
+		Vpc:              n.VPC,
+		Description:      new("Interface endpoints: HTTPS from inside the VPC"),
+		AllowAllOutbound: new(false),
+	})
+	cidr := n.cidr
+	if cidr == "" {
+		cidr = *n.VPC.VpcCidrBlock()
+	}
+	security.AddIngressRule(awsec2.Peer_Ipv4(&cidr), awsec2.Port_Tcp(cdkx.Number(443)), new("HTTPS from inside the VPC"), nil)
+	if cdkx.Unresolved(cidr) {
+		cdkx.Acknowledge(security, "The one rule lets in the range of the VPC itself, which only the deployment knows, on port 443.",
+			"AwsSolutions-EC23", "EC2RestrictedCommonPorts", "EC2RestrictedSSH")
+	}
+	return security
+}
+
+// ownAccount allows what an endpoint without a policy allows, to identities of
+// this account.
+func (n *Network) ownAccount() awsiam.PolicyStatement {
+	return awsiam.NewPolicyStatement(&awsiam.PolicyStatementProps{
+		Sid:        new("OwnAccount"),
+		Principals: &[]awsiam.IPrincipal{awsiam.NewAnyPrincipal()},
+		Actions:    cdkx.Strings("*"),
+		Resources:  cdkx.Strings("*"),
+		Conditions: &map[string]any{"StringEquals": map[string]any{"aws:PrincipalAccount": *awscdk.Stack_Of(n).Account()}},
+	})
+}
+
+// logQueries records the names that are looked up. Route 53 Resolver lets itself
+// write to the log group, with the permissions of whoever deploys.
+func (n *Network) logQueries(props Props) {
+	n.QueryLogs = n.makeLogGroup("QueryLogs", props)
+	config := resolver.NewCfnResolverQueryLoggingConfig(n, new("QueryLogging"), &resolver.CfnResolverQueryLoggingConfigProps{
+		DestinationArn: n.QueryLogs.LogGroupArn(),
+	})
+	resolver.NewCfnResolverQueryLoggingConfigAssociation(n, new("QueryLoggingOfVPC"), &resolver.CfnResolverQueryLoggingConfigAssociationProps{
+		ResolverQueryLogConfigId: config.AttrId(),
+		ResourceId:               n.VPC.VpcId(),
+	})
+}
+
+// ID of the VPC.
+func (n *Network) ID() string { return *n.VPC.VpcId() }
 
 // Public selects the subnets for load balancers.
 func (n *Network) Public() *awsec2.SubnetSelection {
@@ -273,22 +283,24 @@ func (n *Network) Isolated() *awsec2.SubnetSelection {
 	return &awsec2.SubnetSelection{SubnetType: awsec2.SubnetType_PRIVATE_ISOLATED}
 }
 
-// Alarms are the alarms of the NAT gateways: ports exhausted.
+// Alarms are the alarms of the NAT gateways: ports exhausted, packets dropped.
 func (n *Network) Alarms() []awscloudwatch.IAlarm { return slices.Clone(n.alarms) }
 
-// Widgets show what the NAT gateways carry. There is none without a gateway.
+// Widgets show what the NAT gateways carry and lose. There is none without a gateway.
 func (n *Network) Widgets() []awscloudwatch.IWidget {
 	if len(n.gateways) == 0 {
 		return nil
 	}
-	var bytes, connections []awscloudwatch.IMetric
+	var bytes, connections, failures []awscloudwatch.IMetric
 	for _, id := range n.gateways {
 		bytes = append(bytes, natMetric(id, "BytesOutToDestination", "Sum"))
 		connections = append(connections, natMetric(id, "ActiveConnectionCount", "Maximum"))
+		failures = append(failures, natMetric(id, "ErrorPortAllocation", "Sum"), natMetric(id, "PacketsDropCount", "Sum"))
 	}
 	return []awscloudwatch.IWidget{
 		cdkx.Graph("NAT gateways: bytes out", bytes...),
 		cdkx.Graph("NAT gateways: connections", connections...),
+		cdkx.Graph("NAT gateways: ports refused, packets dropped", failures...),
 	}
 }
 

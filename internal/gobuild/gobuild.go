@@ -5,17 +5,13 @@
 package gobuild
 
 import (
-	"bytes"
 	"cmp"
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -34,6 +30,12 @@ type Target struct {
 	GOARCH  string   // default the host's
 	Version string   // value of VersionVariable; empty leaves what the source says
 	Tags    []string // build tags, such as lambda.norpc
+
+	// Record is a file beside the output, not inside its folder when that is
+	// deployed whole, that remembers what the output was built from: as long as
+	// nothing of it changes, Build neither compiles nor asks the compiler. Default
+	// none, and Go's build cache decides.
+	Record string
 }
 
 // Binary is a built program.
@@ -44,20 +46,25 @@ type Binary struct {
 }
 
 // Args returns the arguments of `go` that build the target.
+func (t Target) Args() []string {
+	return append(append([]string{"build"}, t.flags()...), "-o", t.Output, t.Package)
+}
+
+// flags are those that the bytes depend on.
 //
 // -trimpath and -buildvcs=false keep the checkout's path and state out of the
 // bytes; -s -w drop the symbol table and DWARF, which a stack trace needs
 // neither of.
-func (t Target) Args() []string {
+func (t Target) flags() []string {
 	ldflags := "-s -w"
 	if t.Version != "" {
 		ldflags += " -X " + VersionVariable + "=" + t.Version
 	}
-	args := []string{"build", "-trimpath", "-buildvcs=false", "-ldflags", ldflags}
+	flags := []string{"-trimpath", "-buildvcs=false", "-ldflags", ldflags}
 	if len(t.Tags) > 0 {
-		args = append(args, "-tags", strings.Join(t.Tags, ","))
+		flags = append(flags, "-tags", strings.Join(t.Tags, ","))
 	}
-	return append(args, "-o", t.Output, t.Package)
+	return flags
 }
 
 // Env returns environ with the variables that select the platform set and
@@ -96,36 +103,6 @@ func (t Target) Validate() error {
 		errs = append(errs, fmt.Errorf("the version %q holds a space or a quote; use letters, digits, dots and dashes", t.Version))
 	}
 	return errors.Join(errs...)
-}
-
-// Build builds the target with the `go` on PATH and returns the file it wrote.
-// Go's build cache makes a repeated build of unchanged source a check of
-// hashes, without a link when Output is still there. The error of a failed
-// build holds what the compiler said.
-func Build(ctx context.Context, t Target) (Binary, error) {
-	if err := t.Validate(); err != nil {
-		return Binary{}, fmt.Errorf("build %s: %w", t.Package, err)
-	}
-	output, err := filepath.Abs(t.Output)
-	if err != nil {
-		return Binary{}, fmt.Errorf("build %s: %w", t.Package, err)
-	}
-	t.Output = output
-	if err := os.MkdirAll(filepath.Dir(output), 0o755); err != nil {
-		return Binary{}, fmt.Errorf("build %s: %w", t.Package, err)
-	}
-	cmd := exec.CommandContext(ctx, "go", t.Args()...)
-	cmd.Dir, cmd.Env = t.Dir, t.Env(os.Environ())
-	var said bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &said, &said
-	if err := cmd.Run(); err != nil {
-		if ctx.Err() != nil {
-			err = ctx.Err()
-		}
-		return Binary{}, fmt.Errorf("build %s for %s/%s: %w\n%s", t.Package,
-			cmp.Or(t.GOOS, runtime.GOOS), cmp.Or(t.GOARCH, runtime.GOARCH), err, bytes.TrimSpace(said.Bytes()))
-	}
-	return Stat(output)
 }
 
 // Stat hashes a file that was built before.
