@@ -276,7 +276,7 @@ func (r *runtime) startCaches(ctx context.Context) (string, error) {
 		return why, nil
 	}
 	r.caches = elasticache.New(elasticache.Options{
-		API: elasticache.NewAPI(r.emulator.AWSConfig()), Runner: r.runner, CA: r.ca, Log: r.logger("elasticache"),
+		API: elasticache.NewAPI(r.emulator.AWSConfig()), Environment: r.config.Environment, Runner: r.runner, CA: r.ca, Log: r.logger("elasticache"),
 	})
 	r.onStop(r.caches.Stop)
 	if err := r.caches.Reconcile(ctx); err != nil {

@@ -19,10 +19,10 @@ const (
 )
 
 // New returns a client of the cache at endpoint, host:port. It connects with
-// the first call. A nil tls connects in the clear.
-func New(endpoint string, tls *tls.Config) *redis.Client {
+// the first call. An empty token sends no AUTH; a nil tls connects in the clear.
+func New(endpoint, token string, tls *tls.Config) *redis.Client {
 	return redis.NewClient(&redis.Options{
-		Addr: endpoint, TLSConfig: tls, ClientName: "loadbearing",
+		Addr: endpoint, Password: token, TLSConfig: tls, ClientName: "loadbearing",
 		DialTimeout: dialTimeout, ReadTimeout: callTimeout, WriteTimeout: callTimeout, PoolTimeout: callTimeout,
 		ContextTimeoutEnabled: true,
 		MaxRetries:            -1, // the caller decides whether it is worth a second try

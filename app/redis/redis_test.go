@@ -14,7 +14,7 @@ import (
 func TestCheck(t *testing.T) {
 	t.Parallel()
 	server := miniredis.RunT(t)
-	client := redis.New(server.Addr(), nil)
+	client := redis.New(server.Addr(), "", nil)
 	defer client.Close()
 	require.NoError(t, redis.Check(client)(t.Context()))
 	server.Close()
@@ -27,7 +27,7 @@ func TestAHungServerIsGivenUpSoon(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer l.Close()
-	client := redis.New(l.Addr().String(), nil)
+	client := redis.New(l.Addr().String(), "", nil)
 	defer client.Close()
 	begin := time.Now()
 	require.Error(t, redis.Check(client)(t.Context()))

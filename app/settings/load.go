@@ -127,6 +127,8 @@ func Load(ctx context.Context, src Source, need ...contract.Setting) (Settings, 
 		case contract.CacheEndpoint:
 			s.Cache.Endpoint = l.hostPort(n)
 			s.Cache.TLS = cacheTLS(s.Cache.Endpoint, roots)
+		case contract.CacheSecret:
+			secrets = l.secret(secrets, n, cacheToken(&s.Cache.Token))
 		case contract.MediaBucket:
 			s.Media.Bucket = l.required(n, "the name of an S3 bucket")
 		case contract.JobsQueue:
@@ -314,6 +316,16 @@ func credentials(into *Credentials) func(string) error {
 			return errors.New(`the secret must hold JSON with "username" and "password"`)
 		}
 		*into = Credentials{Username: c.Username, Password: Secret(c.Password)}
+		return nil
+	}
+}
+
+func cacheToken(into *Secret) func(string) error {
+	return func(text string) error {
+		if text == "" {
+			return errors.New("the secret must hold the AUTH token of the cache, it is empty")
+		}
+		*into = Secret(text)
 		return nil
 	}
 }

@@ -78,6 +78,7 @@ type Database struct {
 // Cache says how to reach Redis.
 type Cache struct {
 	Endpoint string      // host:port
+	Token    Secret      // sent with AUTH
 	TLS      *tls.Config `json:"-"`
 }
 

@@ -5,6 +5,7 @@
 package elasticache
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,27 +20,52 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/elasticache"
 	"github.com/aws/aws-sdk-go-v2/service/elasticache/types"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/ssm"
 
+	"github.com/loadbearing/loadbearing/internal/contract"
 	"github.com/loadbearing/loadbearing/local/certificates"
 	"github.com/loadbearing/loadbearing/local/process"
 	"github.com/loadbearing/loadbearing/local/redis"
 )
 
-// API is the part of ElastiCache that is read.
-type API interface {
+// API is the parts of AWS that are read.
+type API struct {
+	Groups     GroupAPI
+	Parameters ParameterAPI
+	Secrets    SecretAPI
+}
+
+// GroupAPI is the part of ElastiCache that is read.
+type GroupAPI interface {
 	DescribeReplicationGroups(context.Context, *elasticache.DescribeReplicationGroupsInput, ...func(*elasticache.Options)) (*elasticache.DescribeReplicationGroupsOutput, error)
 }
 
+// ParameterAPI is the part of SSM that is read.
+type ParameterAPI interface {
+	GetParameter(context.Context, *ssm.GetParameterInput, ...func(*ssm.Options)) (*ssm.GetParameterOutput, error)
+}
+
+// SecretAPI is the part of Secrets Manager that is read.
+type SecretAPI interface {
+	GetSecretValue(context.Context, *secretsmanager.GetSecretValueInput, ...func(*secretsmanager.Options)) (*secretsmanager.GetSecretValueOutput, error)
+}
+
 // NewAPI returns the API of an account.
-func NewAPI(cfg aws.Config) API { return elasticache.NewFromConfig(cfg) }
+func NewAPI(cfg aws.Config) API {
+	return API{elasticache.NewFromConfig(cfg), ssm.NewFromConfig(cfg), secretsmanager.NewFromConfig(cfg)}
+}
 
 // Options of a Manager. All but Program and Log are required.
 type Options struct {
-	API     API
-	Runner  *process.Runner
-	CA      *certificates.CA
-	Program redis.Program // default what redis.Find finds
-	Log     *slog.Logger  // default slog.Default
+	API API
+	// Environment whose parameter names the secret that holds the AUTH token:
+	// ElastiCache tells that there is one, and not which.
+	Environment string
+	Runner      *process.Runner
+	CA          *certificates.CA
+	Program     redis.Program // default what redis.Find finds
+	Log         *slog.Logger  // default slog.Default
 }
 
 // Cache is one replication group.
@@ -63,6 +89,7 @@ type Manager struct {
 
 type server struct {
 	*redis.Server
+	token    string
 	stopping bool
 }
 
@@ -87,7 +114,7 @@ func (m *Manager) Reconcile(ctx context.Context) error {
 	m.mu.Lock()
 	var gone []*server
 	for id, s := range m.servers {
-		if deployed[id] != s.Addr || !s.running() {
+		if want := deployed[id]; want.addr != s.Addr || want.token != s.token || !s.running() {
 			s.stopping = true
 			gone = append(gone, s)
 			delete(m.servers, id)
@@ -113,10 +140,16 @@ func (m *Manager) Reconcile(ctx context.Context) error {
 	return nil
 }
 
-// read returns the primary endpoints by replication group.
-func (m *Manager) read(ctx context.Context) (map[string]string, error) {
-	deployed := map[string]string{}
-	pages := elasticache.NewDescribeReplicationGroupsPaginator(m.o.API, &elasticache.DescribeReplicationGroupsInput{})
+// group is a replication group as it is deployed.
+type group struct {
+	addr  string // of its primary, host:port
+	token string // clients send it with AUTH; "" without
+}
+
+// read returns the replication groups by id.
+func (m *Manager) read(ctx context.Context) (map[string]group, error) {
+	deployed := map[string]group{}
+	pages := elasticache.NewDescribeReplicationGroupsPaginator(m.o.API.Groups, &elasticache.DescribeReplicationGroupsInput{})
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ctx)
 		if err != nil {
@@ -124,12 +157,33 @@ func (m *Manager) read(ctx context.Context) (map[string]string, error) {
 		}
 		for _, g := range page.ReplicationGroups {
 			id := aws.ToString(g.ReplicationGroupId)
-			if deployed[id], err = endpoint(g); err != nil {
+			var d group
+			if d.addr, err = endpoint(g); err != nil {
 				return nil, fmt.Errorf("replication group %s: %w", id, err)
 			}
+			if aws.ToBool(g.AuthTokenEnabled) {
+				if d.token, err = m.token(ctx); err != nil {
+					return nil, fmt.Errorf("replication group %s: read its AUTH token: %w", id, err)
+				}
+			}
+			deployed[id] = d
 		}
 	}
 	return deployed, nil
+}
+
+// token reads the environment's AUTH token.
+func (m *Manager) token(ctx context.Context) (string, error) {
+	name := contract.CacheSecret.Parameter(m.o.Environment)
+	parameter, err := m.o.API.Parameters.GetParameter(ctx, &ssm.GetParameterInput{Name: &name})
+	if err != nil || parameter.Parameter == nil {
+		return "", fmt.Errorf("parameter %s names no secret: %w", name, cmp.Or(err, errors.New("it has no value")))
+	}
+	secret, err := m.o.API.Secrets.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: parameter.Parameter.Value})
+	if err != nil {
+		return "", fmt.Errorf("secret %s: %w", aws.ToString(parameter.Parameter.Value), err)
+	}
+	return aws.ToString(secret.SecretString), nil
 }
 
 func endpoint(g types.ReplicationGroup) (string, error) {
@@ -148,7 +202,8 @@ func endpoint(g types.ReplicationGroup) (string, error) {
 }
 
 // bring makes one replication group run.
-func (m *Manager) bring(ctx context.Context, id, addr string) (Cache, error) {
+func (m *Manager) bring(ctx context.Context, id string, want group) (Cache, error) {
+	addr := want.addr
 	m.mu.Lock()
 	s := m.servers[id]
 	m.mu.Unlock()
@@ -158,7 +213,7 @@ func (m *Manager) bring(ctx context.Context, id, addr string) (Cache, error) {
 			return Cache{ID: id, URL: "rediss://" + addr}, nil
 		}
 		started, err := redis.Start(ctx, redis.Options{
-			Runner: m.o.Runner, CA: m.o.CA, Name: "redis-" + id, Addr: addr, Program: m.o.Program,
+			Runner: m.o.Runner, CA: m.o.CA, Name: "redis-" + id, Addr: addr, Token: want.token, Program: m.o.Program,
 		})
 		if err != nil {
 			return Cache{}, fmt.Errorf("replication group %s: %w", id, err)
@@ -166,7 +221,7 @@ func (m *Manager) bring(ctx context.Context, id, addr string) (Cache, error) {
 		if started.Note != "" {
 			m.o.Log.Warn("the cache is miniredis, in this process: it speaks Redis' protocol, and is no measure of its speed, memory or eviction", "id", id, "why", started.Note)
 		}
-		s = &server{Server: started}
+		s = &server{Server: started, token: want.token}
 		m.mu.Lock()
 		m.servers[id] = s
 		m.mu.Unlock()

@@ -7,11 +7,15 @@ import (
 	"net"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awselasticache "github.com/aws/aws-sdk-go-v2/service/elasticache"
 	"github.com/aws/aws-sdk-go-v2/service/elasticache/types"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/ssm"
+	ssmtypes "github.com/aws/aws-sdk-go-v2/service/ssm/types"
 	client "github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
@@ -22,7 +26,21 @@ import (
 
 // account is what is deployed, in memory.
 type account struct {
-	groups []types.ReplicationGroup
+	groups     []types.ReplicationGroup
+	parameters map[string]string
+	secrets    map[string]string
+}
+
+func (a *account) GetParameter(_ context.Context, in *ssm.GetParameterInput, _ ...func(*ssm.Options)) (*ssm.GetParameterOutput, error) {
+	value, ok := a.parameters[*in.Name]
+	if !ok {
+		return nil, &ssmtypes.ParameterNotFound{}
+	}
+	return &ssm.GetParameterOutput{Parameter: &ssmtypes.Parameter{Value: &value}}, nil
+}
+
+func (a *account) GetSecretValue(_ context.Context, in *secretsmanager.GetSecretValueInput, _ ...func(*secretsmanager.Options)) (*secretsmanager.GetSecretValueOutput, error) {
+	return &secretsmanager.GetSecretValueOutput{SecretString: new(a.secrets[*in.SecretId])}, nil
 }
 
 func (a *account) DescribeReplicationGroups(context.Context, *awselasticache.DescribeReplicationGroupsInput, ...func(*awselasticache.Options)) (*awselasticache.DescribeReplicationGroupsOutput, error) {
@@ -47,7 +65,7 @@ func setup(t *testing.T) (*elasticache.Manager, *account, func(url string) error
 	require.NoError(t, err)
 	a := &account{}
 	m := elasticache.New(elasticache.Options{
-		API: a, Runner: &process.Runner{Dir: dir}, CA: ca, Log: slog.New(slog.DiscardHandler),
+		API: elasticache.API{Groups: a, Parameters: a, Secrets: a}, Environment: "dev", Runner: &process.Runner{Dir: dir}, CA: ca, Log: slog.New(slog.DiscardHandler),
 	})
 	t.Cleanup(func() { m.Stop(context.Background()) })
 	config, err := ca.ClientTLS()
@@ -61,6 +79,27 @@ func setup(t *testing.T) (*elasticache.Manager, *account, func(url string) error
 		return c.Ping(t.Context()).Err()
 	}
 	return m, a, ping
+}
+
+func TestTokenIsThatOfTheEnvironment(t *testing.T) {
+	t.Parallel()
+	m, a, ping := setup(t)
+	a.deploy(t, "one")
+	a.groups[0].AuthTokenEnabled = new(true)
+	require.ErrorContains(t, m.Reconcile(t.Context()), "replication group one: read its AUTH token: parameter /loadbearing/dev/cache/secret names no secret")
+
+	a.parameters = map[string]string{"/loadbearing/dev/cache/secret": "arn:one"}
+	a.secrets = map[string]string{"arn:one": "first-token"}
+	require.NoError(t, m.Reconcile(t.Context()))
+	url := m.Caches()[0].URL
+	with := func(token string) string { return strings.Replace(url, "rediss://", "rediss://:"+token+"@", 1) }
+	require.ErrorContains(t, ping(url), "NOAUTH")
+	require.NoError(t, ping(with("first-token")))
+
+	a.secrets["arn:one"] = "second-token"
+	require.NoError(t, m.Reconcile(t.Context()))
+	require.Error(t, ping(with("first-token")))
+	require.NoError(t, ping(with("second-token")))
 }
 
 func TestReconcile(t *testing.T) {

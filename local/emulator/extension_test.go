@@ -259,6 +259,11 @@ func TestWeightedForwardAndEdge(t *testing.T) {
 					"VisibilityConfig": object{"SampledRequestsEnabled": true, "CloudWatchMetricsEnabled": true, "MetricName": "m"},
 				}),
 				"Association": resource("AWS::WAFv2::WebACLAssociation", object{"ResourceArn": ref("Alb"), "WebACLArn": att("Acl", "Arn")}),
+				"Logs": resource("AWS::Logs::LogGroup", object{"LogGroupName": "aws-waf-logs-extension"}),
+				"Logging": resource("AWS::WAFv2::LoggingConfiguration", object{
+					"ResourceArn": att("Acl", "Arn"), "LogDestinationConfigs": list{att("Logs", "Arn")},
+					"RedactedFields": list{object{"SingleHeader": object{"Name": "cookie"}}},
+				}),
 				"Origin": resource("AWS::CloudFront::VpcOrigin", object{"VpcOriginEndpointConfig": object{
 					"Name": "origin", "Arn": ref("Alb"), "HTTPPort": 80, "OriginProtocolPolicy": "http-only", "OriginSSLProtocols": list{"TLSv1.2"},
 				}}),
@@ -327,6 +332,10 @@ func TestWeightedForwardAndEdge(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, out["Acl"], *acl.WebACL.ARN)
 	require.Equal(t, "/v1/auth/", string(acl.WebACL.Rules[0].Statement.RateBasedStatement.ScopeDownStatement.ByteMatchStatement.SearchString))
+	logging, err := waf.GetLoggingConfiguration(t.Context(), &wafv2.GetLoggingConfigurationInput{ResourceArn: aws.String(out["Acl"])})
+	require.NoError(t, err)
+	require.Len(t, logging.LoggingConfiguration.LogDestinationConfigs, 1)
+	require.Equal(t, "cookie", *logging.LoggingConfiguration.RedactedFields[0].SingleHeader.Name)
 	cf := cloudfront.NewFromConfig(shared.AWSConfig())
 	origin, err := cf.GetVpcOrigin(t.Context(), &cloudfront.GetVpcOriginInput{Id: aws.String(out["Origin"])})
 	require.NoError(t, err)
@@ -334,6 +343,8 @@ func TestWeightedForwardAndEdge(t *testing.T) {
 
 	s.delete()
 	_, err = waf.GetWebACLForResource(t.Context(), &wafv2.GetWebACLForResourceInput{ResourceArn: aws.String(out["Alb"])})
+	require.Error(t, err)
+	_, err = waf.GetLoggingConfiguration(t.Context(), &wafv2.GetLoggingConfigurationInput{ResourceArn: aws.String(out["Acl"])})
 	require.Error(t, err)
 	_, err = cf.GetVpcOrigin(t.Context(), &cloudfront.GetVpcOriginInput{Id: aws.String(out["Origin"])})
 	require.Error(t, err)

@@ -92,6 +92,7 @@ type Options struct {
 
 	Name    string        // names the process and its log; unique in the run
 	Addr    string        // 127.0.0.1:port; default a free port
+	Token   string        // clients have to send it with AUTH; default none
 	Program Program       // default what Find finds; Kind Miniredis does not look
 	Timeout time.Duration // until it answers; default 10 s
 }
@@ -152,6 +153,9 @@ func startMini(o Options, why string) (*Server, error) {
 		return nil, err
 	}
 	m := miniredis.NewMiniRedis()
+	if o.Token != "" {
+		m.RequireAuth(o.Token)
+	}
 	if err := m.StartAddrTLS(o.Addr, config); err != nil {
 		return nil, fmt.Errorf("start miniredis %s: %w", o.Name, err)
 	}
@@ -167,6 +171,15 @@ func startProgram(ctx context.Context, o Options) (*Server, error) {
 	defer cancel()
 	dir := filepath.Join(o.Runner.Dir, "redis", o.Name)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	// What must not stand in a command line, which every user may read.
+	config := filepath.Join(dir, "redis.conf")
+	text := ""
+	if o.Token != "" {
+		text = fmt.Sprintf("requirepass %q\n", o.Token)
+	}
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		return nil, err
 	}
 	_, want, _ := net.SplitHostPort(o.Addr)
@@ -188,6 +201,7 @@ func startProgram(ctx context.Context, o Options) (*Server, error) {
 		p, err := o.Runner.Start(process.Spec{
 			Name: o.Name, Path: o.Program.Path, Dir: dir, Env: []string{"PATH=/usr/bin:/bin", "TZ=UTC"},
 			Args: []string{
+				config,
 				"--bind", "127.0.0.1", "--port", "0", "--tls-port", port,
 				"--tls-cert-file", o.CA.CertFile, "--tls-key-file", o.CA.KeyFile, "--tls-ca-cert-file", o.CA.File,
 				"--tls-auth-clients", "no", // ElastiCache asks clients for no certificate either
@@ -252,7 +266,8 @@ func ping(ctx context.Context, addr string, config *tls.Config) error {
 		return err
 	}
 	answer, err := bufio.NewReader(conn).ReadString('\n')
-	if err == nil && answer != "+PONG\r\n" {
+	// A server that asks for its token answers too.
+	if err == nil && answer != "+PONG\r\n" && !strings.HasPrefix(answer, "-NOAUTH ") {
 		err = fmt.Errorf("PING answered %q", answer)
 	}
 	return err

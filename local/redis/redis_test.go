@@ -25,6 +25,25 @@ func options(t *testing.T) redis.Options {
 	return redis.Options{Runner: &process.Runner{Dir: dir}, CA: ca, Name: "cache"}
 }
 
+// TestToken runs against what the machine has and against miniredis.
+func TestToken(t *testing.T) {
+	t.Parallel()
+	for name, program := range map[string]redis.Program{"found": {}, "in process": {Kind: redis.Miniredis}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			o := options(t)
+			o.Program, o.Token = program, "a-token-of-letters-and-hyphens"
+			s, err := redis.Start(t.Context(), o)
+			require.NoError(t, err)
+			t.Cleanup(func() { s.Stop(context.Background()) })
+			c := connect(t, o, s)
+			require.ErrorContains(t, c.Set(t.Context(), "key", "value", 0).Err(), "NOAUTH")
+			require.NoError(t, c.Conn().Auth(t.Context(), o.Token).Err())
+			require.Error(t, c.Conn().Auth(t.Context(), "another").Err())
+		})
+	}
+}
+
 func connect(t *testing.T, o redis.Options, s *redis.Server) *client.Client {
 	t.Helper()
 	parsed, err := client.ParseURL(s.URL)

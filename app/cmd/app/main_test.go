@@ -122,7 +122,7 @@ func TestCommands(t *testing.T) {
 func TestEverythingThatIsWrongIsNamedAtOnce(t *testing.T) {
 	t.Parallel()
 	a := &account{
-		secrets:    map[string]string{arn("short"): "short", arn("app"): `{"username":"app","password":"hunter2-hunter2"`},
+		secrets:    map[string]string{arn("short"): "short", arn("empty"): "", arn("app"): `{"username":"app","password":"hunter2-hunter2"`},
 		parameters: map[string]string{"/loadbearing/dev/media/bucket": "media"},
 	}
 	p, _ := a.program(t, map[string]string{
@@ -133,6 +133,7 @@ func TestEverythingThatIsWrongIsNamedAtOnce(t *testing.T) {
 		contract.DatabasePrimary.Env():        "db",
 		contract.DatabaseAppSecret.Env():      arn("app"),
 		contract.CacheEndpoint.Env():          "cache:0",
+		contract.CacheSecret.Env():            arn("empty"),
 		contract.JobsQueue.Env():              "jobs",
 		contract.EventsTopic.Env():            "arn:aws:sqs:eu-central-1:000000000000:events",
 		contract.AuthSecret.Env():             arn("short"),
@@ -146,7 +147,7 @@ func TestEverythingThatIsWrongIsNamedAtOnce(t *testing.T) {
 		`LOADBEARING_COLOR is "red"`, `LOADBEARING_HTTP_ADDR is "eighty"`, "LOADBEARING_CA_FILE", "LOADBEARING_DRAIN_DELAY", "LOADBEARING_DATABASE_CONNECTIONS",
 		`LOADBEARING_DATABASE_PRIMARY (or SSM parameter /loadbearing/dev/database/primary) is "db": want host:port`,
 		"LOADBEARING_DATABASE_NAME (or SSM parameter /loadbearing/dev/database/name) is not set",
-		"LOADBEARING_DATABASE_APP_SECRET", "LOADBEARING_CACHE_ENDPOINT", "LOADBEARING_JOBS_QUEUE", "LOADBEARING_EVENTS_TOPIC",
+		"LOADBEARING_DATABASE_APP_SECRET", "LOADBEARING_CACHE_ENDPOINT", "LOADBEARING_CACHE_SECRET", "LOADBEARING_JOBS_QUEUE", "LOADBEARING_EVENTS_TOPIC",
 		"at least 32 bytes, it has 5",
 	} {
 		require.ErrorContains(t, err, want)
@@ -154,7 +155,7 @@ func TestEverythingThatIsWrongIsNamedAtOnce(t *testing.T) {
 	require.NotContains(t, err.Error(), "hunter2")
 	require.NotContains(t, err.Error(), "MEDIA_BUCKET", "it comes from its parameter")
 	require.NotContains(t, err.Error(), "ADMIN", "serve does not need it")
-	require.Len(t, strings.Split(err.Error(), "\n"), 13)
+	require.Len(t, strings.Split(err.Error(), "\n"), 14)
 }
 
 // deployed returns the environment of a process on a migrated database.
@@ -164,6 +165,7 @@ func deployed(t *testing.T) (*account, map[string]string) {
 	a := &account{secrets: map[string]string{
 		arn("app"):   fmt.Sprintf(`{"username":%q,"password":%q}`, db.Config.Username, db.Config.Password),
 		arn("admin"): fmt.Sprintf(`{"username":%q,"password":%q}`, db.Owner.Username, db.Owner.Password),
+		arn("cache"): "a token nobody asks for",
 		arn("auth"):  "a secret of at least thirty-two bytes",
 	}}
 	return a, map[string]string{
@@ -177,6 +179,7 @@ func deployed(t *testing.T) (*account, map[string]string) {
 		contract.DatabaseAppSecret.Env():   arn("app"),
 		contract.DatabaseAdminSecret.Env(): arn("admin"),
 		contract.CacheEndpoint.Env():       "127.0.0.1:1",
+		contract.CacheSecret.Env():         arn("cache"),
 		contract.MediaBucket.Env():         "media",
 		contract.JobsQueue.Env():           "http://127.0.0.1:1/000000000000/jobs",
 		contract.EventsTopic.Env():         "arn:aws:sns:eu-central-1:000000000000:events",

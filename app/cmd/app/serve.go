@@ -23,8 +23,8 @@ import (
 func (p program) serve(ctx context.Context) error {
 	begin := time.Now()
 	s, cfg, log, err := p.load(ctx,
-		contract.DatabasePrimary, contract.DatabaseName, contract.DatabaseAppSecret, contract.CacheEndpoint,
-		contract.MediaBucket, contract.JobsQueue, contract.EventsTopic, contract.AuthSecret)
+		contract.DatabasePrimary, contract.DatabaseName, contract.DatabaseAppSecret,
+		contract.CacheEndpoint, contract.CacheSecret, contract.MediaBucket, contract.JobsQueue, contract.EventsTopic, contract.AuthSecret)
 	if err != nil {
 		return err
 	}
@@ -35,7 +35,7 @@ func (p program) serve(ctx context.Context) error {
 		return err
 	}
 	defer db.Close()
-	cache := redis.New(s.Cache.Endpoint, s.Cache.TLS)
+	cache := redis.New(s.Cache.Endpoint, s.Cache.Token.Reveal(), s.Cache.TLS)
 	defer func() { _ = cache.Close() }()
 	keys, err := auth.NewKeys(s.Auth.Secret.Reveal())
 	if err != nil {

@@ -77,8 +77,12 @@ func Load(ctx context.Context, api API, buckets S3, id string) (Config, error) {
 	if err := l.behavior(ctx, defaultBehavior(*dc.DefaultCacheBehavior)); err != nil {
 		return Config{}, err
 	}
-	if e := dc.CustomErrorResponses; e != nil && len(e.Items) > 0 {
-		l.ignore("custom error responses")
+	// One without a page only says how long an error is kept, and nothing is kept
+	// here.
+	if e := dc.CustomErrorResponses; e != nil && slices.ContainsFunc(e.Items, func(c types.CustomErrorResponse) bool {
+		return aws.ToString(c.ResponsePagePath) != ""
+	}) {
+		l.ignore("custom error pages")
 	}
 	if g := dc.OriginGroups; g != nil && len(g.Items) > 0 {
 		l.ignore("origin groups")

@@ -21,6 +21,7 @@ _MODULES = (
     "vpc_origin",
     "web_acl",
     "web_acl_association",
+    "web_acl_logging",
 )
 
 
