@@ -10,48 +10,26 @@ import (
 	"os/signal"
 
 	"github.com/aws/aws-cdk-go/awscdk/v2"
-	"github.com/aws/jsii-runtime-go"
 
-	"github.com/loadbearing/loadbearing/constructs/function"
+	"github.com/loadbearing/loadbearing/constructs/cdkapp"
 	"github.com/loadbearing/loadbearing/internal/gobuild"
 	"github.com/loadbearing/loadbearing/stacks"
 )
 
 func main() {
-	if err := run(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-}
-
-func run() (err error) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	defer jsii.Close()
-	app := awscdk.NewApp(&awscdk.AppProps{AnalyticsReporting: new(false)})
-	settings, err := stacks.Parse(app)
-	if err != nil {
-		return err
-	}
-	if err := buildArtifact(ctx, settings); err != nil {
-		return err
-	}
-	// Constructs panic with an error that says what is wrong with their props;
-	// its text is what the user needs, not the stack of goroutines.
-	defer func() {
-		switch recovered := recover().(type) {
-		case nil:
-		case *function.PropsError:
-			err = recovered
-		case *function.BuildError:
-			err = recovered
-		default:
-			panic(recovered)
+	cdkapp.Main(func(app awscdk.App) error {
+		settings, err := stacks.Parse(app)
+		if err != nil {
+			return err
 		}
-	}()
-	stacks.Build(app, settings)
-	app.Synth(nil)
-	return nil
+		if err := buildArtifact(ctx, settings); err != nil {
+			return err
+		}
+		stacks.Build(app, settings)
+		return nil
+	})
 }
 
 // buildArtifact builds the service's binary unless the context names one that
@@ -68,6 +46,7 @@ func buildArtifact(ctx context.Context, settings stacks.Settings) error {
 		Dir:     settings.Root,
 		Package: "./app/cmd/app",
 		Output:  path,
+		Record:  path + ".json",
 		GOOS:    "linux",
 		GOARCH:  settings.Architecture.GOARCH(),
 	})

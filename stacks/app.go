@@ -20,11 +20,12 @@ type Environment struct {
 // deployed.
 func Build(app constructs.Construct, settings Settings) *Environment {
 	e := &Environment{}
+	programs := startBuilds(settings)
 	e.Network = NewNetwork(app, settings)
 	e.Data = NewData(app, settings, e.Network)
-	e.Messaging = NewMessaging(app, settings, e.Network, e.Data)
+	e.Messaging = NewMessaging(app, settings, programs, e.Network, e.Data)
 	e.Web = NewWeb(app, settings, e.Network, e.Data, e.Messaging)
-	e.Edge = NewEdge(app, settings, e.Web, e.Data)
+	e.Edge = NewEdge(app, settings, programs, e.Network, e.Web)
 	e.Observability = NewObservability(app, settings, e.Network, slices.Concat(
 		e.Network.Sections(),
 		e.Data.Sections(),

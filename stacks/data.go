@@ -6,12 +6,15 @@ import (
 
 	"github.com/aws/aws-cdk-go/awscdk/v2"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awsiam"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awskms"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awss3"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awssecretsmanager"
 	"github.com/aws/constructs-go/constructs/v10"
 
 	"github.com/loadbearing/loadbearing/constructs/cache"
+	"github.com/loadbearing/loadbearing/constructs/compliance"
 	"github.com/loadbearing/loadbearing/constructs/database"
+	"github.com/loadbearing/loadbearing/constructs/encryption"
 	"github.com/loadbearing/loadbearing/constructs/observability"
 	"github.com/loadbearing/loadbearing/internal/contract"
 )
@@ -23,6 +26,7 @@ const appRole = "loadbearing"
 // Data is the stack of everything that holds data.
 type Data struct {
 	Stack      awscdk.Stack
+	Key        *encryption.Key // what encrypts it
 	Database   *database.Database
 	AppSecret  awssecretsmanager.ISecret // JSON with username and password of the service's role
 	AuthSecret awssecretsmanager.ISecret // 64 characters that sign access tokens and cursors
@@ -37,7 +41,7 @@ type Data struct {
 // and publishes where they are.
 func NewData(scope constructs.Construct, settings Settings, network *Network) *Data {
 	stack := newStack(scope, settings, "data", "Loadbearing: PostgreSQL, cache, media bucket, secrets")
-	d := &Data{Stack: stack}
+	d := &Data{Stack: stack, Key: network.Key}
 	vpc := network.Network.VPC
 
 	d.Database = database.New(stack, "Database", database.Props{
@@ -45,6 +49,7 @@ func NewData(scope constructs.Construct, settings Settings, network *Network) *D
 		Subnets:         network.Network.Isolated(),
 		RotationSubnets: network.Network.Private(),
 		Name:            appRole,
+		Key:             network.Key.Key,
 		InstanceType:    settings.Database.InstanceType,
 		Replicas:        orNone(settings.Database.Replicas, database.NoReplicas),
 		SingleAZ:        !settings.Database.MultiAZ,
@@ -59,22 +64,29 @@ func NewData(scope constructs.Construct, settings Settings, network *Network) *D
 	d.Database.AllowFrom(network.Clients)
 
 	d.Cache = cache.New(stack, "Cache", cache.Props{
-		VPC:      vpc,
-		Subnets:  network.Network.Isolated(),
-		NodeType: settings.Cache.NodeType,
-		Replicas: orNone(settings.Cache.Replicas, cache.NoReplicas),
+		VPC:           vpc,
+		Subnets:       network.Network.Isolated(),
+		Key:           network.Key.Key,
+		NodeType:      settings.Cache.NodeType,
+		Replicas:      orNone(settings.Cache.Replicas, cache.NoReplicas),
+		SnapshotDays:  orNone(settings.Cache.SnapshotDays, cache.NoSnapshots),
+		AllowDeletion: !settings.DeletionProtection,
 	})
 	d.Cache.AllowFrom(network.Clients)
 
-	d.Media = mediaBucket(stack, settings)
+	d.Media = mediaBucket(stack, settings, network.Key.Key)
 	d.AuthSecret = awssecretsmanager.NewSecret(stack, new("AuthSecret"), &awssecretsmanager.SecretProps{
 		Description:   new("Signs access tokens and cursors"),
+		EncryptionKey: network.Key.Key,
 		RemovalPolicy: awscdk.RemovalPolicy_DESTROY,
 		GenerateSecretString: &awssecretsmanager.SecretStringGenerator{
 			PasswordLength:     new(64.0),
 			ExcludePunctuation: new(true),
 		},
 	})
+
+	compliance.Acknowledge(d.AuthSecret, "The service holds one signing key at a time, so a new one signs every user out. An operator "+
+		"replaces it when there is a reason to; access tokens end after minutes anyway.", "AwsSolutions-SMG4", "SecretsManagerRotationEnabled")
 
 	replicas := d.Database.ReplicaEndpoints()
 	if len(replicas) == 0 {
@@ -88,6 +100,7 @@ func NewData(scope constructs.Construct, settings Settings, network *Network) *D
 		contract.DatabaseAdminSecret: *d.Database.AdminSecret.SecretArn(),
 		contract.DatabaseAppSecret:   *d.AppSecret.SecretArn(),
 		contract.CacheEndpoint:       d.Cache.Endpoint(),
+		contract.CacheSecret:         d.Cache.SecretARN(),
 		contract.MediaBucket:         *d.Media.BucketName(),
 		contract.AuthSecret:          *d.AuthSecret.SecretArn(),
 	}
@@ -104,7 +117,8 @@ func orNone(count, none int) int {
 }
 
 // mediaBucket holds what users upload: private, encrypted, over TLS only.
-func mediaBucket(stack awscdk.Stack, settings Settings) awss3.IBucket {
+func mediaBucket(stack awscdk.Stack, settings Settings, key awskms.IKey) awss3.IBucket {
+	logs := accessLogs(stack, settings)
 	removal := awscdk.RemovalPolicy_DESTROY
 	if settings.DeletionProtection {
 		removal = awscdk.RemovalPolicy_RETAIN
@@ -118,8 +132,10 @@ func mediaBucket(stack awscdk.Stack, settings Settings) awss3.IBucket {
 		rule.NoncurrentVersionExpiration = awscdk.Duration_Days(new(30.0))
 		rule.ExpiredObjectDeleteMarker = new(true)
 	}
-	return awss3.NewBucket(stack, new("Media"), &awss3.BucketProps{
-		Encryption:        awss3.BucketEncryption_S3_MANAGED,
+	media := awss3.NewBucket(stack, new("Media"), &awss3.BucketProps{
+		Encryption:        awss3.BucketEncryption_KMS,
+		EncryptionKey:     key,
+		BucketKeyEnabled:  new(true), // one call to KMS for many objects
 		BlockPublicAccess: awss3.BlockPublicAccess_BLOCK_ALL(),
 		ObjectOwnership:   awss3.ObjectOwnership_BUCKET_OWNER_ENFORCED,
 		EnforceSSL:        new(true),
@@ -127,17 +143,70 @@ func mediaBucket(stack awscdk.Stack, settings Settings) awss3.IBucket {
 		Versioned:         new(settings.DeletionProtection),
 		LifecycleRules:    &[]*awss3.LifecycleRule{rule},
 		RemovalPolicy:     removal,
+
+		ServerAccessLogsBucket: logs,
+		ServerAccessLogsPrefix: new("media/"),
 	})
+	compliance.Acknowledge(media, "Deleted and overwritten objects stay for 30 days as versions. A second Region is a decision about "+
+		"the law that applies to what users upload, so the owner of an environment makes it.", "S3BucketReplicationEnabled")
+	return media
+}
+
+// accessLogs is the bucket of S3's access logs, or nil in an environment that
+// leaves nothing behind: a bucket that holds any cannot be deleted with its
+// stack.
+func accessLogs(stack awscdk.Stack, settings Settings) awss3.IBucket {
+	if !settings.DeletionProtection {
+		return nil
+	}
+	logs := awss3.NewBucket(stack, new("AccessLogs"), &awss3.BucketProps{
+		Encryption:        awss3.BucketEncryption_S3_MANAGED,
+		BlockPublicAccess: awss3.BlockPublicAccess_BLOCK_ALL(),
+		ObjectOwnership:   awss3.ObjectOwnership_BUCKET_OWNER_ENFORCED,
+		EnforceSSL:        new(true),
+		MinimumTLSVersion: new(1.2),
+		Versioned:         new(true),
+		LifecycleRules: &[]*awss3.LifecycleRule{{
+			Id:                          new("expire"),
+			Expiration:                  awscdk.Duration_Days(new(365.0)),
+			NoncurrentVersionExpiration: awscdk.Duration_Days(new(30.0)),
+		}},
+		RemovalPolicy: awscdk.RemovalPolicy_RETAIN,
+	})
+	compliance.Acknowledge(logs, "It holds access logs: S3 writes those to buckets with its own keys only, and what they record "+
+		"stays in the Region of the data.", "S3BucketReplicationEnabled", "S3DefaultEncryptionKMS")
+	return logs
 }
 
 // GrantReadMedia lets an identity read objects of the media bucket whose key it
 // knows. It cannot list them.
 func (d *Data) GrantReadMedia(to awsiam.IGrantable) awsiam.Grant {
+	d.Key.GrantDecrypt(to)
 	return awsiam.Grant_AddToPrincipal(&awsiam.GrantOnPrincipalOptions{
 		Grantee:      to,
 		Actions:      &[]*string{new("s3:GetObject")},
 		ResourceArns: &[]*string{d.Media.ArnForObjects(new("*"))},
 	})
+}
+
+// GrantWriteMedia lets an identity read, write and delete objects of the media
+// bucket whose key it knows. It cannot list them.
+func (d *Data) GrantWriteMedia(to awsiam.IGrantable) awsiam.Grant {
+	d.Key.GrantEncrypt(to)
+	d.GrantReadMedia(to)
+	return awsiam.Grant_AddToPrincipal(&awsiam.GrantOnPrincipalOptions{
+		Grantee:      to,
+		Actions:      &[]*string{new("s3:PutObject"), new("s3:DeleteObject"), new("s3:AbortMultipartUpload")},
+		ResourceArns: &[]*string{d.Media.ArnForObjects(new("*"))},
+	})
+}
+
+// acknowledgeMedia says of a role, once all is granted, why its permissions for
+// the media bucket have wildcards.
+func (d *Data) acknowledgeMedia(role awsiam.IRole) {
+	bucket := *d.Stack.GetLogicalId(d.Media.Node().DefaultChild().(awscdk.CfnElement))
+	compliance.AcknowledgePolicy(role, "Objects are named by their content, so which there are is known only once they are written. Nobody may list them.",
+		"Resource::<"+bucket+".Arn>/*")
 }
 
 // Sections is the data stores' part of the dashboard.

@@ -1,13 +1,18 @@
 package stacks
 
 import (
+	"strings"
+
 	"github.com/aws/aws-cdk-go/awscdk/v2"
 	acm "github.com/aws/aws-cdk-go/awscdk/v2/awscertificatemanager"
 	"github.com/aws/constructs-go/constructs/v10"
 
 	"github.com/loadbearing/loadbearing/constructs/edge"
 	"github.com/loadbearing/loadbearing/constructs/firewall"
+	"github.com/loadbearing/loadbearing/constructs/function"
 	"github.com/loadbearing/loadbearing/constructs/observability"
+	"github.com/loadbearing/loadbearing/constructs/rotation"
+	"github.com/loadbearing/loadbearing/internal/contract"
 )
 
 // loginPath may be called loginLimit times in five minutes from one address.
@@ -23,6 +28,7 @@ type Edge struct {
 	Stack    awscdk.Stack
 	Firewall *firewall.Firewall
 	Edge     *edge.Edge
+	Rotation *rotation.Rotation // of the header that the load balancer requires
 }
 
 // NewEdge makes the firewall and the distribution in front of the load balancer.
@@ -34,16 +40,18 @@ type Edge struct {
 // CloudFront, so the limit on log-ins counts the address CloudFront reports,
 // which a viewer can forge, and a Domain is refused: NewEdge panics with an
 // *edge.PropsError.
-func NewEdge(scope constructs.Construct, s Settings, w *Web, _ *Data) *Edge {
+func NewEdge(scope constructs.Construct, s Settings, programs *programs, n *Network, w *Web) *Edge {
 	stack := newStack(scope, s, "edge", "Loadbearing: web ACL, distribution, static files")
 	e := &Edge{Stack: stack}
 
 	rules := firewall.Props{
+		Key:         n.Key.Key,
 		RateLimits:  []firewall.RateLimit{{Name: "Login", Path: loginPath, Limit: loginLimit}},
 		LargeBodies: []string{"/v1/projects/*/videos", "/v1/projects/*/images"},
 	}
 	props := edge.Props{
 		LoadBalancer:        w.LoadBalancer.LoadBalancer,
+		VPCOrigin:           true,
 		OriginHeaderValue:   w.LoadBalancer.OriginHeaderValue(),
 		NoAccessLogs:        !s.DeletionProtection,
 		DestroyStaticBucket: !s.DeletionProtection,
@@ -54,6 +62,7 @@ func NewEdge(scope constructs.Construct, s Settings, w *Web, _ *Data) *Edge {
 	} else {
 		rules.Scope = firewall.Regional
 		rules.RateLimits[0].ForwardedIP = true
+		rules.RedactedHeaders = []string{"authorization", "cookie", strings.ToLower(contract.OriginVerifyHeader)}
 		e.Firewall = firewall.New(stack, "Firewall", rules)
 		e.Firewall.Protect("LoadBalancer", w.LoadBalancer.LoadBalancer)
 	}
@@ -67,6 +76,11 @@ func NewEdge(scope constructs.Construct, s Settings, w *Web, _ *Data) *Edge {
 		})
 	}
 	e.Edge = edge.New(stack, "Edge", props)
+	e.Rotation = rotation.New(stack, "Rotation", rotation.Props{
+		LoadBalancer: w.LoadBalancer,
+		Edge:         e.Edge,
+		Function:     programs.configure(function.Props{Key: n.Key.Key}, folderRotateOrigin),
+	})
 
 	for _, output := range []struct{ name, value, description string }{
 		{"EdgeURL", e.Edge.URL(), "Where viewers reach the service"},
@@ -80,5 +94,5 @@ func NewEdge(scope constructs.Construct, s Settings, w *Web, _ *Data) *Edge {
 
 // Sections is the edge's part of the dashboard.
 func (e *Edge) Sections() []observability.Section {
-	return []observability.Section{{Title: "Edge", Watched: []observability.Watched{e.Firewall, e.Edge}}}
+	return []observability.Section{{Title: "Edge", Watched: []observability.Watched{e.Firewall, e.Edge, e.Rotation}}}
 }

@@ -15,13 +15,6 @@ import (
 	"github.com/loadbearing/loadbearing/internal/contract"
 )
 
-// Consumers of domain events: the name of the subscription, of its queue and of
-// the folder under lambdas.
-const (
-	consumerProbe = "probe"
-	consumerMeter = "meter"
-)
-
 // consumerTimeout is what one batch of events may take. The queues hide a
 // message for six times as long.
 const consumerTimeout = 30 * time.Second
@@ -41,45 +34,55 @@ type Messaging struct {
 
 // NewMessaging makes the job queue, the event topic with its consumers, and the
 // function that migrates the database.
-func NewMessaging(scope constructs.Construct, settings Settings, network *Network, data *Data) *Messaging {
+func NewMessaging(scope constructs.Construct, settings Settings, programs *programs, network *Network, data *Data) *Messaging {
 	stack := newStack(scope, settings, "messaging", "Loadbearing: job queue, event topic, Lambda functions")
 	m := &Messaging{Stack: stack}
-	programs := startBuilds(settings, "migrate", consumerProbe, consumerMeter)
 
 	// The worker extends the timeout while it is at a job; 30 s is how long a
 	// job waits when its worker dies.
-	m.Jobs = queue.New(stack, "Jobs", queue.Props{VisibilityTimeout: 30 * time.Second})
+	key := network.Key.Key
+	m.Jobs = queue.New(stack, "Jobs", queue.Props{VisibilityTimeout: 30 * time.Second, Key: key})
+	consumer := func(name string, types ...string) fanout.Subscription {
+		return fanout.Subscription{
+			Name:       name,
+			QueueProps: queue.Props{Consumer: queue.Consumer{Timeout: consumerTimeout}, Key: key},
+			Filter:     map[string][]string{contract.EventTypeAttribute: types},
+		}
+	}
 	m.Events = fanout.New(stack, "Events", fanout.Props{
+		Key: key,
 		Subscriptions: []fanout.Subscription{
-			consumer(consumerProbe, app.EventVideoUploaded),
-			consumer(consumerMeter, app.EventVideoUploaded),
+			consumer(folderProbe, app.EventVideoUploaded),
+			consumer(folderMeter, app.EventVideoUploaded),
 		},
 	})
 	m.Values = Values{
-		contract.JobsQueue:   *m.Jobs.Queue.QueueUrl(),
-		contract.EventsTopic: *m.Events.Topic.TopicArn(),
+		contract.JobsQueue:   m.Jobs.URL(),
+		contract.EventsTopic: m.Events.TopicARN(),
 	}
 	m.Values.publish(stack, settings)
 
 	makeFunction := func(id, folder string, props function.Props, needs ...contract.Setting) *function.Function {
 		props = programs.configure(props, folder)
 		props.Environment = environment(settings, []Values{data.Values, m.Values}, needs...)
+		props.Key = key
 		props.VPC = network.Network.VPC
 		props.Subnets = network.Network.Private()
 		props.SecurityGroups = []awsec2.ISecurityGroup{network.Clients}
 		return function.New(stack, id, props)
 	}
 
-	m.Migrate = makeFunction("Migrate", "migrate", function.Props{
+	m.Migrate = makeFunction("Migrate", folderMigrate, function.Props{
 		Name:        contract.MigrateFunction(settings.Env),
 		Description: "Migrates the database",
 		MemoryMiB:   512,
 		Timeout:     15 * time.Minute,
+		Synchronous: true,
 	}, contract.DatabasePrimary, contract.DatabaseName, contract.DatabaseAdminSecret, contract.DatabaseAppSecret)
 	data.Database.AdminSecret.GrantRead(m.Migrate.Role, nil)
 	data.AppSecret.GrantRead(m.Migrate.Role, nil)
 
-	m.Probe = makeFunction("Probe", consumerProbe, function.Props{
+	m.Probe = makeFunction("Probe", folderProbe, function.Props{
 		Description:         "Reads duration, codec and dimensions of uploaded videos",
 		MemoryMiB:           512,
 		Timeout:             consumerTimeout,
@@ -87,29 +90,22 @@ func NewMessaging(scope constructs.Construct, settings Settings, network *Networ
 	}, contract.DatabasePrimary, contract.DatabaseName, contract.DatabaseAppSecret, contract.MediaBucket)
 	data.AppSecret.GrantRead(m.Probe.Role, nil)
 	data.GrantReadMedia(m.Probe.Role)
-	m.Probe.ConsumeQueue(m.Events.Queues[consumerProbe], function.QueueSource{})
+	data.acknowledgeMedia(m.Probe.Role)
+	m.Probe.ConsumeQueue(m.Events.Queues[folderProbe], function.QueueSource{})
 
-	m.Meter = makeFunction("Meter", consumerMeter, function.Props{
+	m.Meter = makeFunction("Meter", folderMeter, function.Props{
 		Description:         "Counts the bytes each tenant stores",
 		Timeout:             consumerTimeout,
 		ReservedConcurrency: settings.FunctionConcurrency,
 	}, contract.DatabasePrimary, contract.DatabaseName, contract.DatabaseAppSecret)
 	data.AppSecret.GrantRead(m.Meter.Role, nil)
-	m.Meter.ConsumeQueue(m.Events.Queues[consumerMeter], function.QueueSource{})
+	m.Meter.ConsumeQueue(m.Events.Queues[folderMeter], function.QueueSource{})
 
 	awscdk.NewCfnOutput(stack, new("MigrateFunction"), &awscdk.CfnOutputProps{
 		Value:       m.Migrate.Function.FunctionName(),
 		Description: new("Invoke it to migrate the database"),
 	})
 	return m
-}
-
-func consumer(name string, types ...string) fanout.Subscription {
-	return fanout.Subscription{
-		Name:       name,
-		QueueProps: queue.Props{VisibilityTimeout: 6 * consumerTimeout},
-		Filter:     map[string][]string{contract.EventTypeAttribute: types},
-	}
 }
 
 // Sections is the messaging part of the dashboard.

@@ -5,6 +5,7 @@ import (
 	"github.com/aws/aws-cdk-go/awscdk/v2/awsec2"
 	"github.com/aws/constructs-go/constructs/v10"
 
+	"github.com/loadbearing/loadbearing/constructs/encryption"
 	"github.com/loadbearing/loadbearing/constructs/network"
 	"github.com/loadbearing/loadbearing/constructs/observability"
 )
@@ -13,6 +14,9 @@ import (
 type Network struct {
 	Stack   awscdk.Stack
 	Network *network.Network
+
+	// Key encrypts what the environment stores and logs.
+	Key *encryption.Key
 
 	// Clients is the security group of everything that may reach the data
 	// stores: the instances of fleets and the functions. Data stores let this
@@ -23,10 +27,17 @@ type Network struct {
 	Alarms *observability.AlarmTopic
 }
 
-// NewNetwork makes the VPC, the group of data clients and the alarm topic.
+// NewNetwork makes the key, the VPC, the group of data clients and the alarm
+// topic.
 func NewNetwork(scope constructs.Construct, settings Settings) *Network {
-	stack := newStack(scope, settings, "network", "Loadbearing: VPC, security group of data clients, alarm topic")
+	stack := newStack(scope, settings, "network", "Loadbearing: key, VPC, security group of data clients, alarm topic")
 	n := &Network{Stack: stack}
+	n.Key = encryption.New(stack, "Key", encryption.Props{
+		Alias:         settings.StackName("key"),
+		Description:   "Encrypts what the environment " + settings.Env + " stores and logs",
+		AllowDeletion: !settings.DeletionProtection,
+		Services:      append(encryption.DefaultServices(), encryption.ElastiCache, encryption.EC2, encryption.S3),
+	})
 	endpoints := settings.Network.Endpoints
 	if endpoints == nil {
 		endpoints = []string{}
@@ -35,6 +46,9 @@ func NewNetwork(scope constructs.Construct, settings Settings) *Network {
 		Zones:       settings.Network.Zones,
 		NATGateways: settings.Network.NATGateways,
 		Endpoints:   endpoints,
+		Key:         n.Key.Key,
+
+		OwnAccountEndpoints: true,
 	})
 	n.Clients = awsec2.NewSecurityGroup(stack, new("Clients"), &awsec2.SecurityGroupProps{
 		Vpc:         n.Network.VPC,
@@ -43,6 +57,7 @@ func NewNetwork(scope constructs.Construct, settings Settings) *Network {
 	n.Alarms = observability.NewAlarmTopic(stack, "Alarms", observability.TopicProps{
 		Name:   settings.StackName("alarms"),
 		Emails: settings.AlarmEmails,
+		Key:    n.Key.Key,
 	})
 	return n
 }

@@ -3,34 +3,40 @@ package stacks
 import (
 	"context"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"github.com/loadbearing/loadbearing/constructs/function"
 )
 
-// programs are the functions under lambdas, built side by side while stacks are
-// made.
+// Folders of the functions under lambdas. A consumer of events gives its
+// subscription and queue the same name.
+const (
+	folderMigrate      = "migrate"
+	folderProbe        = "probe"
+	folderMeter        = "meter"
+	folderRotateOrigin = "rotate-origin"
+)
+
+// programs are the functions under lambdas, built with one call of the compiler
+// while the first stacks are made.
 type programs struct {
 	settings Settings
-	binaries map[string]func() *function.Binary
+	folders  []string
+	binaries func() ([]function.Binary, error)
 }
 
-// startBuilds begins to build the functions in the given folders under lambdas.
-func startBuilds(settings Settings, folders ...string) *programs {
-	p := &programs{settings: settings, binaries: map[string]func() *function.Binary{}}
-	for _, folder := range folders {
-		props := p.source(function.Props{}, folder)
-		built := sync.OnceValue(func() *function.Binary {
-			binary, err := function.Build(context.Background(), props)
-			if err != nil {
-				// The construct builds it again, fails and says where it stands.
-				return nil
-			}
-			return &binary
-		})
-		p.binaries[folder] = built
-		go built()
+// startBuilds begins to build.
+func startBuilds(settings Settings) *programs {
+	p := &programs{settings: settings, folders: []string{folderMigrate, folderProbe, folderMeter, folderRotateOrigin}}
+	sources := make([]function.Props, len(p.folders))
+	for i, folder := range p.folders {
+		sources[i] = p.source(function.Props{}, folder)
 	}
+	p.binaries = sync.OnceValues(func() ([]function.Binary, error) {
+		return function.BuildAll(context.Background(), sources...)
+	})
+	go func() { _, _ = p.binaries() }()
 	return p
 }
 
@@ -42,9 +48,12 @@ func (p *programs) source(props function.Props, folder string) function.Props {
 }
 
 // configure completes props with the source of a function and its binary, once
-// that is built.
+// that is built. Without one, because a program does not compile, the construct
+// builds it again, fails and says where it stands.
 func (p *programs) configure(props function.Props, folder string) function.Props {
 	props = p.source(props, folder)
-	props.Binary = p.binaries[folder]()
+	if binaries, err := p.binaries(); err == nil {
+		props.Binary = &binaries[slices.Index(p.folders, folder)]
+	}
 	return props
 }

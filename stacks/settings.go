@@ -98,15 +98,21 @@ type DatabaseSettings struct {
 
 // CacheSettings sizes the Valkey replication group.
 type CacheSettings struct {
-	NodeType string // "cache.t4g.small"
-	Replicas int
+	NodeType     string // "cache.t4g.small"
+	Replicas     int
+	SnapshotDays int // 0 takes none
 }
 
 // FleetSettings sizes one Auto Scaling group.
 type FleetSettings struct {
-	InstanceType string
-	Min, Max     int
-	Desired      int // instances asked for at the first deployment
+	InstanceTypes map[Architecture]string // of the same size on each
+	Min, Max      int
+	Desired       int // instances asked for at the first deployment
+
+	// What the group scales on; 0 leaves one out.
+	RequestsPerInstance int // requests a minute from the load balancer
+	CPUPercent          int
+	BacklogPerInstance  int // jobs that wait
 }
 
 // Dev is small and cheap, and leaves nothing behind when deleted: two web
@@ -126,9 +132,17 @@ func Dev() Settings {
 			BackupDays:       1,
 			RotateMasterDays: 30,
 		},
-		Cache:  CacheSettings{NodeType: "cache.t4g.small", Replicas: 1},
-		Web:    FleetSettings{Min: 2, Desired: 2, Max: 4},
-		Worker: FleetSettings{Min: 1, Desired: 1, Max: 3},
+		Cache: CacheSettings{NodeType: "cache.t4g.small", Replicas: 1},
+		Web: FleetSettings{
+			InstanceTypes: map[Architecture]string{ARM64: "t4g.small", X8664: "t3.small"},
+			Min:           2, Desired: 2, Max: 4,
+			RequestsPerInstance: 3000, CPUPercent: 60,
+		},
+		Worker: FleetSettings{
+			InstanceTypes: map[Architecture]string{ARM64: "t4g.medium", X8664: "t3.medium"},
+			Min:           1, Desired: 1, Max: 3,
+			BacklogPerInstance: 60,
+		},
 	})
 }
 
@@ -151,9 +165,17 @@ func Prod() Settings {
 			BackupDays:       14,
 			RotateMasterDays: 30,
 		},
-		Cache:               CacheSettings{NodeType: "cache.m7g.large", Replicas: 2},
-		Web:                 FleetSettings{Min: 3, Desired: 3, Max: 24},
-		Worker:              FleetSettings{Min: 2, Desired: 2, Max: 12},
+		Cache: CacheSettings{NodeType: "cache.m7g.large", Replicas: 2, SnapshotDays: 7},
+		Web: FleetSettings{
+			InstanceTypes: map[Architecture]string{ARM64: "m7g.large", X8664: "m7i.large"},
+			Min:           3, Desired: 3, Max: 24,
+			RequestsPerInstance: 12000, CPUPercent: 60,
+		},
+		Worker: FleetSettings{
+			InstanceTypes: map[Architecture]string{ARM64: "c7g.xlarge", X8664: "c7i.xlarge"},
+			Min:           2, Desired: 2, Max: 12,
+			BacklogPerInstance: 120,
+		},
 		DeletionProtection:  true,
 		FunctionConcurrency: 50,
 	})
@@ -172,17 +194,12 @@ func environments() map[string]func() Settings {
 	return map[string]func() Settings{"dev": Dev, "prod": Prod}
 }
 
-// For returns the settings for another architecture: the artifact of that
-// architecture and the instance types of the fleets, which are the same size
-// on both. Database and cache stay on Graviton, which nothing of ours runs on.
+// For returns the settings for another architecture: with the artifact that is
+// built for it. Database and cache stay on Graviton, which nothing of ours runs
+// on.
 func (s Settings) For(architecture Architecture) Settings {
 	s.Architecture = architecture
 	s.Artifact = filepath.Join(".build", "app", "linux-"+architecture.GOARCH(), "app")
-	types := map[Architecture][2]string{ARM64: {"t4g.small", "t4g.medium"}, X8664: {"t3.small", "t3.medium"}}
-	if s.DeletionProtection {
-		types = map[Architecture][2]string{ARM64: {"m7g.large", "c7g.xlarge"}, X8664: {"m7i.large", "c7i.xlarge"}}
-	}
-	s.Web.InstanceType, s.Worker.InstanceType = types[architecture][0], types[architecture][1]
 	return s
 }
 

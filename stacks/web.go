@@ -4,8 +4,10 @@ import (
 	"github.com/aws/aws-cdk-go/awscdk/v2"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awsec2"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awsiam"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awssecretsmanager"
 	"github.com/aws/constructs-go/constructs/v10"
 
+	"github.com/loadbearing/loadbearing/constructs/compliance"
 	"github.com/loadbearing/loadbearing/constructs/fleet"
 	"github.com/loadbearing/loadbearing/constructs/loadbalancer"
 	"github.com/loadbearing/loadbearing/constructs/observability"
@@ -40,13 +42,18 @@ func NewWeb(scope constructs.Construct, s Settings, n *Network, d *Data, m *Mess
 	stack := newStack(scope, s, "web", "Loadbearing: load balancer, web fleets, worker fleet")
 	w := &Web{Stack: stack}
 	w.LoadBalancer = loadbalancer.New(stack, "LoadBalancer", loadbalancer.Props{
-		VPC:                  n.Network.VPC,
+		VPC: n.Network.VPC,
+		// Behind a VPC origin of CloudFront: no address of it is public, and the
+		// way there never leaves AWS's network.
+		Internal:             true,
+		OverrideSecret:       func(p *awssecretsmanager.SecretProps) { p.EncryptionKey = n.Key.Key },
 		NoDeletionProtection: !s.DeletionProtection,
 		NoAccessLogs:         !s.DeletionProtection,
 	})
 
 	web := fleetProps(s, n, s.Web)
 	web.Fleet, web.Command = contract.FleetWeb, commandServe
+	web.RequestsPerInstance, web.CPUPercent = s.Web.RequestsPerInstance, s.Web.CPUPercent
 	web.Color, web.TargetGroup = contract.ColorBlue, w.LoadBalancer.Blue
 	w.Blue = fleet.New(stack, "WebBlue", web)
 
@@ -56,15 +63,18 @@ func NewWeb(scope constructs.Construct, s Settings, n *Network, d *Data, m *Mess
 
 	worker := fleetProps(s, n, s.Worker)
 	worker.Fleet, worker.Command, worker.Color = contract.FleetWorker, commandWork, contract.ColorBlue
+	worker.Backlog = fleet.Backlog{Queue: m.Jobs.Queue, PerInstance: s.Worker.BacklogPerInstance}
 	w.Worker = fleet.New(stack, "WorkerBlue", worker)
 
 	for _, web := range []*fleet.Fleet{w.Blue, w.Green} {
 		w.grantService(web.Role, s, d)
 		m.Jobs.GrantSend(web.Role)
 		m.Events.GrantPublish(web.Role)
+		w.acknowledge(web.Role, s, d)
 	}
 	w.grantService(w.Worker.Role, s, d)
 	m.Jobs.GrantConsume(w.Worker.Role)
+	w.acknowledge(w.Worker.Role, s, d)
 	return w
 }
 
@@ -74,34 +84,42 @@ func fleetProps(s Settings, n *Network, size FleetSettings) fleet.Props {
 		MemberOf:        []awsec2.ISecurityGroup{n.Clients},
 		Environment:     s.Env,
 		ArtifactPath:    s.Path(s.Artifact),
-		InstanceType:    size.InstanceType,
+		InstanceType:    size.InstanceTypes[s.Architecture],
 		MinCapacity:     size.Min,
 		MaxCapacity:     size.Max,
 		DesiredCapacity: size.Desired,
 		CABundleURL:     rdsRoots,
+		Key:             n.Key.Key,
+		Notifications:   n.Alarms.Topic,
 	}
 }
 
 // grantService lets a role use what every process of the service uses: the
-// environment's parameters, the secrets of the app's database role and of its
-// tokens, and the objects of the media bucket.
+// environment's parameters, the secrets of the app's database role, of its
+// tokens and of the cache, and the objects of the media bucket.
 func (w *Web) grantService(role awsiam.IRole, s Settings, d *Data) {
-	grant := func(resource string, actions ...string) {
-		list := make([]*string, len(actions))
-		for i := range actions {
-			list[i] = &actions[i]
-		}
-		awsiam.Grant_AddToPrincipal(&awsiam.GrantOnPrincipalOptions{
-			Grantee: role, Actions: &list, ResourceArns: &[]*string{&resource},
-		})
-	}
-	grant(*w.Stack.FormatArn(&awscdk.ArnComponents{
-		Service:  new("ssm"),
-		Resource: new("parameter" + contract.ParameterPrefix(s.Env) + "*"),
-	}), "ssm:GetParameter", "ssm:GetParameters", "ssm:GetParametersByPath")
-	grant(*d.Media.ArnForObjects(new("*")), "s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload")
+	awsiam.Grant_AddToPrincipal(&awsiam.GrantOnPrincipalOptions{
+		Grantee: role,
+		Actions: &[]*string{new("ssm:GetParameter"), new("ssm:GetParameters"), new("ssm:GetParametersByPath")},
+		ResourceArns: &[]*string{w.Stack.FormatArn(&awscdk.ArnComponents{
+			Service:  new("ssm"),
+			Resource: new("parameter" + contract.ParameterPrefix(s.Env) + "*"),
+		})},
+	})
+	d.GrantWriteMedia(role)
 	d.AppSecret.GrantRead(role, nil)
 	d.AuthSecret.GrantRead(role, nil)
+	d.Cache.GrantReadSecret(role)
+}
+
+// acknowledge says why a role of the service, once all is granted, has
+// permissions with wildcards.
+func (w *Web) acknowledge(role awsiam.IRole, s Settings, d *Data) {
+	d.acknowledgeMedia(role)
+	compliance.AcknowledgePolicy(role, "A program reads all settings of its own environment at its start with one call, by their path. None of them is a secret.",
+		"Resource::arn:"+*w.Stack.Partition()+":ssm:"+s.Region+":<AWS::AccountId>:parameter"+contract.ParameterPrefix(s.Env)+"*")
+	compliance.AcknowledgePolicy(role, "Variants of one operation, on the environment's one key, as CDK grants them to who writes what the key encrypts.",
+		"Action::kms:GenerateDataKey*", "Action::kms:ReEncrypt*")
 }
 
 // Sections is the programs' part of the dashboard.

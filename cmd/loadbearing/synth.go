@@ -12,6 +12,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/loadbearing/loadbearing/internal/cfnlint"
 	"github.com/loadbearing/loadbearing/internal/project"
 	"github.com/loadbearing/loadbearing/local/cdk"
 )
@@ -20,7 +21,8 @@ func runSynth(ctx context.Context, args []string, stdout, stderr io.Writer) erro
 	fs := newFlags("synth")
 	env := fs.String("env", "dev", "environment: dev or prod")
 	out := fs.String("out", "cdk.out", "folder to write the templates to")
-	validate := fs.Bool("validate", true, "check the templates against the CloudFormation schemas")
+	validate := fs.Bool("validate", true, "check the templates against the CloudFormation schemas, and take warnings for errors")
+	lint := fs.Bool("lint", false, "check them with cfn-lint too, which is fetched once")
 	if err := parse(fs, args, stderr); err != nil {
 		return err
 	}
@@ -54,7 +56,21 @@ func runSynth(ctx context.Context, args []string, stdout, stderr io.Writer) erro
 	if err := t.Flush(); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(stdout, "%d stacks, %d resources in %.1f s\n", len(stacks), total, time.Since(start).Seconds())
+	if _, err := fmt.Fprintf(stdout, "%d stacks, %d resources in %.1f s\n", len(stacks), total, time.Since(start).Seconds()); err != nil {
+		return err
+	}
+	if !*lint {
+		return nil
+	}
+	templates := make([]string, len(stacks))
+	for i, s := range stacks {
+		templates[i] = s.Template
+	}
+	say := func(what string) { fmt.Fprintln(stderr, what) }
+	if err := cfnlint.Run(ctx, filepath.Join(p.Root, ".cache"), templates, say); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(stdout, "cfn-lint found nothing")
 	return err
 }
 

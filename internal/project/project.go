@@ -70,17 +70,17 @@ func (p Platform) GOARCH() string {
 
 // BuildApp builds the service's binary into .build/app/<os>-<arch>/app.
 func (p Project) BuildApp(ctx context.Context, on Platform) (gobuild.Binary, error) {
+	output := filepath.Join(p.Root, ".build", "app", on.GOOS+"-"+on.GOARCH(), "app")
 	return gobuild.Build(ctx, gobuild.Target{
 		Dir: p.Root, Package: "./app/cmd/app", GOOS: on.GOOS, GOARCH: on.GOARCH(),
-		Output: filepath.Join(p.Root, ".build", "app", on.GOOS+"-"+on.GOARCH(), "app"),
+		Output: output, Record: output + ".json",
 	})
 }
 
 // BuildInfra builds the CDK app, which runs on this machine.
 func (p Project) BuildInfra(ctx context.Context) (gobuild.Binary, error) {
-	return gobuild.Build(ctx, gobuild.Target{
-		Dir: p.Root, Package: ".", Output: filepath.Join(p.Root, ".build", "bin", "infra"),
-	})
+	output := filepath.Join(p.Root, ".build", "bin", "infra")
+	return gobuild.Build(ctx, gobuild.Target{Dir: p.Root, Package: ".", Output: output, Record: output + ".json"})
 }
 
 // Synthesis says what to synthesize.
@@ -89,7 +89,7 @@ type Synthesis struct {
 	Region   string   // default of the environment's settings
 	Platform Platform // zero: what the environment's settings say, on Linux
 	Out      string   // folder of the cloud assembly; it is replaced
-	Validate bool     // check the templates against the CloudFormation schemas, most of the time synth takes
+	Validate bool     // check the templates against the CloudFormation schemas, most of the time synth takes, and take warnings for errors
 }
 
 // Synth builds the programs and writes the cloud assembly. cli.Env is the
@@ -113,7 +113,7 @@ func (p Project) Synth(ctx context.Context, cli cdk.CLI, s Synthesis) error {
 		cli.Env = append(cli.Env, "LOADBEARING_GOOS="+s.Platform.GOOS)
 	}
 	cli.Env = append(cli.Env, fmt.Sprintf("CDK_VALIDATION=%t", s.Validate))
-	return cli.Synth(ctx, infra.Path, s.Out, values)
+	return cli.Synth(ctx, infra.Path, s.Out, values, s.Validate)
 }
 
 // StackSummary is one synthesized stack in a line.

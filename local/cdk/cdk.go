@@ -46,14 +46,19 @@ func Emulated(endpoint, region string) []string {
 	)
 }
 
-// Install runs `npm ci` unless the locked version is there already.
+// Install runs `npm ci` unless the locked versions are there already. It returns
+// that of the CDK CLI.
 func (c CLI) Install(ctx context.Context) (version string, err error) {
-	want, err := lockedVersion(filepath.Join(c.Root, "package-lock.json"))
+	want, err := lockedVersions(filepath.Join(c.Root, "package-lock.json"))
 	if err != nil {
 		return "", err
 	}
-	if installedVersion(c.Root) == want {
-		return want, nil
+	installed := true
+	for name, version := range want {
+		installed = installed && installedVersion(c.Root, name) == version
+	}
+	if installed {
+		return want[command], nil
 	}
 	npm, err := exec.LookPath("npm")
 	if err != nil {
@@ -62,15 +67,15 @@ func (c CLI) Install(ctx context.Context) (version string, err error) {
 	cmd := exec.CommandContext(ctx, npm, "ci", "--no-audit", "--no-fund", "--loglevel=error")
 	cmd.Dir = c.Root
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("install aws-cdk %s with npm ci: %w\n%s", want, err, bytes.TrimSpace(out))
+		return "", fmt.Errorf("install %s %s with npm ci: %w\n%s", command, want[command], err, bytes.TrimSpace(out))
 	}
-	return want, nil
+	return want[command], nil
 }
 
 // Synth writes the cloud assembly of an app into out. app is the command that
-// runs it; values become its context.
-func (c CLI) Synth(ctx context.Context, app, out string, values map[string]string) error {
-	args := []string{"synth", "--quiet", "--app", app, "--output", out}
+// runs it; values become its context. Strict makes every warning an error.
+func (c CLI) Synth(ctx context.Context, app, out string, values map[string]string, strict bool) error {
+	args := []string{"synth", "--quiet", "--app", app, "--output", out, fmt.Sprintf("--strict=%t", strict)}
 	for _, k := range sortedKeys(values) {
 		args = append(args, "--context", k+"="+values[k])
 	}
@@ -144,28 +149,36 @@ func (c CLI) run(ctx context.Context, args ...string) error {
 	return nil
 }
 
-func lockedVersion(path string) (string, error) {
+// command is the package of the CDK CLI.
+const command = "aws-cdk"
+
+// lockedVersions are those of the packages that package.json asks for.
+func lockedVersions(path string) (map[string]string, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
-		return "", fmt.Errorf("read the CDK CLI's version: %w", err)
+		return nil, fmt.Errorf("read the CDK CLI's version: %w", err)
 	}
 	var lock struct {
 		Packages map[string]struct {
-			Version string `json:"version"`
+			Version         string            `json:"version"`
+			DevDependencies map[string]string `json:"devDependencies"`
 		} `json:"packages"`
 	}
 	if err := json.Unmarshal(data, &lock); err != nil {
-		return "", fmt.Errorf("read the CDK CLI's version from %s: %w", path, err)
+		return nil, fmt.Errorf("read the CDK CLI's version from %s: %w", path, err)
 	}
-	v := lock.Packages["node_modules/aws-cdk"].Version
-	if v == "" {
-		return "", fmt.Errorf("%s does not lock aws-cdk: restore it from version control", path)
+	versions := map[string]string{}
+	for name := range lock.Packages[""].DevDependencies {
+		versions[name] = lock.Packages["node_modules/"+name].Version
 	}
-	return v, nil
+	if versions[command] == "" {
+		return nil, fmt.Errorf("%s does not lock %s: restore it from version control", path, command)
+	}
+	return versions, nil
 }
 
-func installedVersion(root string) string {
-	data, err := os.ReadFile(filepath.Join(root, "node_modules", "aws-cdk", "package.json"))
+func installedVersion(root, name string) string {
+	data, err := os.ReadFile(filepath.Join(root, "node_modules", filepath.FromSlash(name), "package.json"))
 	if err != nil {
 		return ""
 	}
