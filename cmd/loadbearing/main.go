@@ -31,6 +31,8 @@ func commands() []command {
 		{"down", "stop what up started, also after a crash", runDown},
 		{"status", "show what runs and where", runStatus},
 		{"synth", "synthesize the templates and summarize each stack", runSynth},
+		{"diff", "say what a change does to the templates", runDiff},
+		{"cost", "estimate the monthly cost at list prices", runCost},
 		{"deploy", "deploy to the AWS account of the caller's credentials", runDeploy},
 		{"build", "build the app and the CDK app", runBuild},
 		{"bench", "print the figures", runBench},
@@ -53,6 +55,9 @@ func main() {
 	case errors.As(err, &usage):
 		fmt.Fprintf(os.Stderr, "loadbearing: %v\n", err)
 		os.Exit(2)
+	case errors.Is(err, errLoss):
+		fmt.Fprintf(os.Stderr, "loadbearing: %v\n", err)
+		os.Exit(3)
 	case errors.Is(err, context.Canceled):
 		os.Exit(130)
 	default:
