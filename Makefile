@@ -31,6 +31,14 @@ status: $(CLI) ## Show what runs and where. JSON=1 prints one JSON object
 synth: $(CLI) ## Synthesize the templates of ENV and summarize each stack; needs no AWS account
 	@$(CLI) synth --env $(ENV)
 
+.PHONY: diff
+diff: $(CLI) ## Say what a change does to the templates of ENV since BASE, a git ref; default where the branch began. Ends with 3 when data would be lost
+	@$(CLI) diff --env $(ENV) $(if $(BASE),--base $(BASE))
+
+.PHONY: cost
+cost: $(CLI) ## Estimate what ENV costs a month at list prices, by stack. USAGE names a file of requests, gigabytes and the like
+	@$(CLI) cost --env $(ENV) $(if $(USAGE),--usage $(USAGE)) $(if $(filter 1 true yes,$(JSON)),--json)
+
 .PHONY: deploy
 deploy: $(CLI) ## Deploy ENV to the AWS account of your credentials. Refuses an emulator
 	@$(CLI) deploy --env $(ENV)
@@ -38,20 +46,26 @@ deploy: $(CLI) ## Deploy ENV to the AWS account of your credentials. Refuses an 
 ##@ Checks
 
 .PHONY: test
-test: test-unit test-templates test-local ## Everything: unit tests, both environments' templates, Terratest against MiniStack and LocalStack. What CI runs
+test: test-unit test-templates test-examples test-local ## Everything: unit tests, templates, examples, Terratest against MiniStack and LocalStack. What CI runs
 
 .PHONY: test-unit
-test-unit: ## Unit tests beside the code, template tests beside the constructs
-	CDK_VALIDATION=false go test ./app/... ./cmd/... ./constructs/... ./internal/... ./lambdas/... ./local/... ./stacks/...
+test-unit: ## Unit tests beside the code, template tests beside the constructs, the constructs' pages
+	CDK_VALIDATION=false go test ./app/... ./cmd/... ./constructs/... ./internal/... ./lambdas/... ./local/... ./stacks/... ./tools/...
+	go run ./tools/docs -check
 
 .PHONY: test-templates
-test-templates: $(CLI) ## Check the templates of dev and prod against the CloudFormation schemas
-	@$(CLI) synth --env dev --out .build/templates/dev
-	@$(CLI) synth --env prod --out .build/templates/prod
+test-templates: $(CLI) ## Check dev and prod: CloudFormation schemas, cfn-lint, cdk-nag's four packs, IAM, open ports, logical ids of what holds data
+	@$(CLI) synth --env dev --out .build/templates/dev --lint
+	@$(CLI) synth --env prod --out .build/templates/prod --lint
+	CDK_VALIDATION=false go test -v ./test/compliance
+
+.PHONY: test-examples
+test-examples: ## Build and synthesize each module below examples, and check what it makes
+	CDK_VALIDATION=false go test -v ./test/examples
 
 .PHONY: test-local
 test-local: $(CLI) ## Terratest: deploy to MiniStack and to LocalStack, assert through the AWS APIs and through the edge
-	go test -count=1 -timeout=25m -v ./test/...
+	go test -count=1 -timeout=25m -v ./test ./test/api ./test/load
 
 .PHONY: test-race
 test-race: ## The concurrent packages under the race detector
@@ -62,8 +76,9 @@ lint: ## gofmt, vet and golangci-lint, pinned in a modfile of its own
 	go tool -modfile=tools/lint/go.mod golangci-lint run
 
 .PHONY: golden
-golden: ## Rewrite the golden templates after a change that is meant
-	CDK_VALIDATION=false go test ./constructs/... ./stacks/... -update
+golden: ## Rewrite the golden templates, the lists under review and the constructs' pages after a change that is meant
+	CDK_VALIDATION=false go test ./constructs/... ./test/compliance -update
+	go run ./tools/docs
 
 .PHONY: bench
 bench: $(CLI) ## Print the figures: make up by step, synth, start to ready, edge against direct, resizing
