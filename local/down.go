@@ -27,7 +27,7 @@ func Down(ctx context.Context, c Config, out io.Writer) error {
 		return err
 	}
 	if pid != 0 {
-		if err := stopHolder(ctx, c.RunDir, pid); err != nil {
+		if err := stopHolder(ctx, pid); err != nil {
 			return err
 		}
 		fmt.Fprintf(out, "stopped loadbearing up (pid %d)\n", pid)
@@ -50,7 +50,8 @@ func Down(ctx context.Context, c Config, out io.Writer) error {
 }
 
 // stopHolder asks the Up that holds the run folder to end, and waits until it has.
-func stopHolder(ctx context.Context, runDir string, pid int) error {
+func stopHolder(ctx context.Context, pid int) error {
+	running := process.Watch(pid)
 	if err := syscall.Kill(pid, syscall.SIGTERM); err != nil && !errors.Is(err, syscall.ESRCH) {
 		return fmt.Errorf("stop loadbearing up (pid %d): %w", pid, err)
 	}
@@ -58,15 +59,10 @@ func stopHolder(ctx context.Context, runDir string, pid int) error {
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		now, err := holder(runDir)
-		if err != nil {
-			return err
-		}
-		if now != pid {
+		if !running() {
 			return nil
 		}
 		if time.Now().After(deadline) {
-			// The lock proves that the pid is still that of the Up.
 			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
 				return fmt.Errorf("kill loadbearing up (pid %d), which did not end within %v: %w", pid, downLimit, err)
 			}

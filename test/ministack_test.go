@@ -59,7 +59,7 @@ func TestMiniStack(t *testing.T) {
 		t.Run("Deployed", func(t *testing.T) { testDeployed(t, s) })
 		t.Run("Queues", testQueues)
 		t.Run("Fleets", func(t *testing.T) { testFleets(t, s) })
-		t.Run("Weights", testWeights)
+		t.Run("Weights", func(t *testing.T) { testWeights(t, s) })
 		t.Run("Databases", func(t *testing.T) { testDatabases(t, s) })
 	})
 	teststructure.RunTestStage(t, "edge", func() {
@@ -125,7 +125,7 @@ func testQueues(t *testing.T) {
 		return n
 	}
 	assert.Greater(t, keeps(dlq), keeps(jobs))
-	assert.Equal(t, "true", jobs["SqsManagedSseEnabled"])
+	assert.NotEmpty(t, jobs["KmsMasterKeyId"], "by the environment's own key")
 }
 
 // testFleets: what runs is what the Auto Scaling groups ask for, and each
@@ -150,8 +150,9 @@ func testFleets(t *testing.T, s local.Status) {
 	assert.Equal(t, artifact.SHA256, hex.EncodeToString(sum[:]))
 }
 
-// testWeights: the listener rule sends everything to blue.
-func testWeights(t *testing.T) {
+// testWeights: the listener rule sends everything to blue but what testers ask
+// for.
+func testWeights(t *testing.T, s local.Status) {
 	client := elasticloadbalancingv2.NewFromConfig(sdkConfig(t))
 	balancers, err := client.DescribeLoadBalancers(t.Context(), &elasticloadbalancingv2.DescribeLoadBalancersInput{})
 	require.NoError(t, err)
@@ -166,9 +167,14 @@ func testWeights(t *testing.T) {
 	})
 	require.NoError(t, err)
 	var weights []int32
+	testers := 0
 	for _, rule := range rules.Rules {
 		for _, action := range rule.Actions {
 			if action.ForwardConfig == nil {
+				continue
+			}
+			if len(action.ForwardConfig.TargetGroups) == 1 {
+				testers++
 				continue
 			}
 			for _, group := range action.ForwardConfig.TargetGroups {
@@ -177,6 +183,18 @@ func testWeights(t *testing.T) {
 		}
 	}
 	assert.ElementsMatch(t, []int32{100, 0}, weights)
+	assert.Equal(t, 2, testers, "one rule for the testers of each color")
+
+	// A tester reaches the color asked for, and the idle one has no instance.
+	for color, status := range map[string]int{contract.ColorBlue: http.StatusOK, contract.ColorGreen: http.StatusServiceUnavailable} {
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.EdgeURL+contract.PathVersion, nil)
+		require.NoError(t, err)
+		request.Header.Set("X-Release", color)
+		response, err := http.DefaultClient.Do(request)
+		require.NoError(t, err)
+		require.NoError(t, response.Body.Close())
+		assert.Equal(t, status, response.StatusCode, color)
+	}
 }
 
 // testDatabases: a real primary and a replica that has what the primary wrote,

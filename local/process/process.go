@@ -304,6 +304,13 @@ func members(rec Record) []int {
 	return group
 }
 
+// Watch returns a function that tells whether the process that has the pid now
+// still runs, whoever started it; a later one with its pid does not count.
+func Watch(pid int) (running func() bool) {
+	started, _ := startOf(pid)
+	return func() bool { return alive(Record{PID: pid, Started: started}) }
+}
+
 // alive tells whether the recorded process, and not a later one with its pid, runs.
 func alive(rec Record) bool {
 	started, running := startOf(rec.PID)
