@@ -234,7 +234,8 @@ func TestClusterMode(t *testing.T) {
 	require.Contains(t, string(text), `"-0002-003"`)
 
 	template.HasOutput(new("Endpoint"), map[string]any{"Value": map[string]any{"Fn::Join": []any{"", []any{
-		map[string]any{"Fn::GetAtt": []any{"CacheGroup065C0BC1", "ConfigurationEndPoint.Address"}}, ":",
+		map[string]any{"Fn::GetAtt": []any{"CacheGroup065C0BC1", "ConfigurationEndPoint.Address"}},
+		":",
 		map[string]any{"Fn::GetAtt": []any{"CacheGroup065C0BC1", "ConfigurationEndPoint.Port"}},
 	}}}})
 }

@@ -297,10 +297,9 @@ func (p Props) Validate() error {
 	}
 	cdkx.Between(&bad, "Port", p.Port, minPort, maxPort)
 	cdkx.OneOf(&bad, "Authentication", p.Authentication, AuthToken, Users, NoAuthentication)
-	switch {
-	case p.Authentication == Users:
+	if p.Authentication == Users {
 		validateUser(&bad, p.Username, p.Access)
-	default:
+	} else {
 		bad.Check(p.Username == "", "Username", p.Username, "nothing, without Authentication Users")
 		bad.Check(p.Access == "", "Access", p.Access, "nothing, without Authentication Users")
 	}

@@ -1,10 +1,6 @@
 package compliance_test
 
 import (
-	"fmt"
-
-	"github.com/aws/constructs-go/constructs/v10"
-
 	"github.com/loadbearing/loadbearing/constructs/cdkapp"
 	"github.com/loadbearing/loadbearing/constructs/compliance"
 	"github.com/loadbearing/loadbearing/constructs/internal/cdktest"
@@ -25,13 +21,4 @@ func Example() {
 	// HIPAA.Security-VPCFlowLogsEnabled
 	// NIST.800.53.R5-VPCFlowLogsEnabled
 	// PCI.DSS.321-VPCFlowLogsEnabled
-}
-
-// printRules writes the rules that are acknowledged for a reason, one on a line.
-func printRules(of constructs.IConstruct, reason string) {
-	for _, rule := range acknowledged(of) {
-		if rule["reason"] == reason {
-			fmt.Println(rule["id"])
-		}
-	}
 }

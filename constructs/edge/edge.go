@@ -2,6 +2,7 @@ package edge
 
 import (
 	"cmp"
+	"errors"
 	"slices"
 
 	"github.com/aws/aws-cdk-go/awscdk/v2"
@@ -63,8 +64,9 @@ func New(scope constructs.Construct, id string, props Props) *Edge {
 	own := distribution.DefaultBehavior.CachePolicy
 	cdkx.Override(distribution, props.Override)
 	checkOverride(&bad, fallback, own, distribution)
-	if err := bad.Err("edge"); err != nil {
-		panic(&PropsError{Construct: "edge", Path: *e.Node().Path(), Problems: err.(*PropsError).Problems})
+	if invalid, ok := errors.AsType[*PropsError](bad.Err("edge")); ok {
+		invalid.Path = *e.Node().Path()
+		panic(invalid)
 	}
 	e.Distribution = cf.NewDistribution(e, new("Distribution"), distribution)
 

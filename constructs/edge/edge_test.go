@@ -258,6 +258,7 @@ func TestGrants(t *testing.T) {
 	user := awsiam.NewUser(stack, new("Publisher"), nil)
 	e.GrantInvalidate(user)
 	e.GrantPublish(user)
+	require.Equal(t, *e.StaticBucket.BucketName(), e.StaticBucketName())
 	has(cdktest.Template(stack), "AWS::IAM::Policy", map[string]any{"PolicyDocument": like(map[string]any{"Statement": []any{
 		like(map[string]any{"Action": "cloudfront:CreateInvalidation"}),
 		like(map[string]any{"Action": assertions.Match_ArrayWith(&[]any{"s3:PutObject"})}),
@@ -421,8 +422,7 @@ func TestValidateRefusesContradictions(t *testing.T) {
 func TestPrivateTypesHaveNoCachePolicy(t *testing.T) {
 	policy := reflect.TypeFor[cf.ICachePolicy]()
 	for _, behavior := range []reflect.Type{reflect.TypeFor[edge.PrivateBehavior](), reflect.TypeFor[edge.StreamBehavior]()} {
-		for i := range behavior.NumField() {
-			field := behavior.Field(i)
+		for field := range behavior.Fields() {
 			require.Equal(t, reflect.String, field.Type.Kind(), "%v.%s", behavior, field.Name)
 		}
 	}
@@ -557,6 +557,7 @@ func TestStaticSite(t *testing.T) {
 	props.Behaviors = []edge.Behavior{}
 	e = edge.New(stack, "Edge", props)
 	require.Nil(t, e.StaticBucket)
+	require.Empty(t, e.StaticBucketName())
 	e.GrantPublish(awsiam.NewUser(stack, new("Publisher"), nil))
 	require.NotContains(t, config(t, stack), "CacheBehaviors")
 	cdktest.Template(stack).ResourceCountIs(new("AWS::IAM::Policy"), cdkx.Number(0))
@@ -584,8 +585,8 @@ func TestVPCOrigin(t *testing.T) {
 	origin := config(t, stack)["Origins"].([]any)[0].(map[string]any)
 	require.Equal(t, "origin.example.com", origin["DomainName"])
 	require.Equal(t, "/private", origin["OriginPath"])
-	require.Equal(t, 120.0, origin["ResponseCompletionTimeout"])
-	require.Equal(t, 60.0, origin["VpcOriginConfig"].(map[string]any)["OriginReadTimeout"])
+	require.InDelta(t, 120, origin["ResponseCompletionTimeout"], 0)
+	require.InDelta(t, 60, origin["VpcOriginConfig"].(map[string]any)["OriginReadTimeout"], 0)
 	require.Len(t, origin["OriginCustomHeaders"], 1)
 	require.NotContains(t, acknowledged(t, e.Distribution), "AwsSolutions-CFR5")
 
@@ -613,7 +614,7 @@ func TestSettings(t *testing.T) {
 	for _, origin := range c["Origins"].([]any) {
 		require.Equal(t, map[string]any{"Enabled": true, "OriginShieldRegion": "eu-west-1"}, origin.(map[string]any)["OriginShield"])
 	}
-	require.Equal(t, 1.0, c["Origins"].([]any)[0].(map[string]any)["ConnectionAttempts"])
+	require.InDelta(t, 1, c["Origins"].([]any)[0].(map[string]any)["ConnectionAttempts"], 0)
 	cdktest.Template(stack).ResourceCountIs(new("AWS::CloudFront::ResponseHeadersPolicy"), cdkx.Number(0))
 	require.NotContains(t, acknowledged(t, e.Distribution), "AwsSolutions-CFR1")
 

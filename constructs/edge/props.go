@@ -183,7 +183,7 @@ type Props struct {
 	LogCookies bool
 
 	// AdditionalMetrics are latency, cache hit rate and errors by status, with the
-	// alarms on them. CloudFront charges for them by the month. Default none.
+	// alarms on them. CloudFront charges for them by the month.
 	AdditionalMetrics bool
 
 	// MaxErrorPercent of the responses may be 5xx before the alarm goes off.

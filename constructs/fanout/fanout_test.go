@@ -220,8 +220,10 @@ func TestKeysOfQueueAndDeadLetterQueueApart(t *testing.T) {
 	queues := awskms.NewKey(stack, new("Queues"), nil)
 	dead := awskms.NewKey(stack, new("Dead"), nil)
 	fanout.New(stack, "Events", fanout.Props{Subscriptions: []fanout.Subscription{
-		{Name: "one", QueueProps: queue.Props{Key: queues},
-			DeadLetterQueue: awssqs.NewQueue(stack, new("Existing"), &awssqs.QueueProps{EncryptionMasterKey: dead})},
+		{
+			Name: "one", QueueProps: queue.Props{Key: queues},
+			DeadLetterQueue: awssqs.NewQueue(stack, new("Existing"), &awssqs.QueueProps{EncryptionMasterKey: dead}),
+		},
 	}})
 	cdktest.Template(stack).AllResourcesProperties(new("AWS::KMS::Key"), map[string]any{"KeyPolicy": with(delivers)})
 }

@@ -334,8 +334,8 @@ type Props struct {
 	// RateLimits come after addresses and countries, in this order. Default none.
 	RateLimits []RateLimit
 
-	// BodyLimit is the largest request body in bytes. Default, and most, what
-	// WAF inspects in this scope: MaxCloudFrontBody or MaxRegionalBody.
+	// BodyLimit is the largest request body in bytes, at most what WAF inspects in
+	// this scope. Default that: MaxCloudFrontBody or MaxRegionalBody.
 	BodyLimit int
 
 	// BodyLimitMode is the mode of the body limit. Default Block, with status 413.
@@ -364,8 +364,8 @@ type Props struct {
 	// NoLogging leaves the log of requests out.
 	NoLogging bool
 
-	// LogEverything logs allowed requests too, which are most. Default those that
-	// match a rule.
+	// LogEverything logs allowed requests too, which are most. Default only those
+	// that match a rule.
 	LogEverything bool
 
 	// LogRetention is one of the periods CloudWatch Logs offers. Default one
@@ -380,10 +380,12 @@ type Props struct {
 	// that of the encryption package does. Default a key that AWS owns.
 	Key awskms.IKey
 
-	// RedactedHeaders and RedactedQueryArguments are left out of logs and samples.
-	// Default authorization and cookie, and token. An empty list that is not nil
-	// leaves nothing out.
-	RedactedHeaders        []string
+	// RedactedHeaders are left out of logs and samples. Default authorization and
+	// cookie. An empty list that is not nil leaves nothing out.
+	RedactedHeaders []string
+
+	// RedactedQueryArguments are left out of logs and samples. Default token. An
+	// empty list that is not nil leaves nothing out.
 	RedactedQueryArguments []string
 
 	// Override has the last word on the web ACL.

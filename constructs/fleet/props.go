@@ -22,8 +22,9 @@ import (
 	"github.com/loadbearing/loadbearing/internal/contract"
 )
 
-// Props configures a Fleet. VPC, Environment, Fleet, Color, Command and one of
-// Source and ArtifactPath are required; everything else has a production default.
+// Props configures a Fleet. VPC, Environment, Fleet, Color and Command are
+// required, and one of Source and ArtifactPath; everything else has a production
+// default.
 type Props struct {
 	// VPC holds the instances, in its private subnets with egress.
 	VPC awsec2.IVpc
@@ -41,7 +42,7 @@ type Props struct {
 	// or relative to the working directory of the synthesis, "./service". Where no
 	// folder of that name has Go files, it is the import path of the package. New
 	// builds it for Linux and the processor of InstanceType, which is no token
-	// then.
+	// then. Default none: ArtifactPath is given.
 	Source string
 
 	// BuildFolder keeps programs compiled from Source between syntheses. Default
@@ -50,7 +51,7 @@ type Props struct {
 
 	// ArtifactPath is the program when it is built already, instead of Source: one
 	// static Linux binary on the machine that synthesizes. Either is uploaded as an
-	// asset.
+	// asset. Default none: it is built from Source.
 	ArtifactPath string
 
 	// GroupName names the Auto Scaling group. Default:

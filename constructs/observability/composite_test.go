@@ -58,14 +58,20 @@ func TestCompositeValidate(t *testing.T) {
 		props observability.CompositeProps
 		want  string
 	}{
-		{observability.CompositeProps{Name: strings.Repeat("a", 256), Watched: []observability.Watched{nil}},
+		{
+			observability.CompositeProps{Name: strings.Repeat("a", 256), Watched: []observability.Watched{nil}},
 			`observability: 2 fields are not valid
   Name is "` + strings.Repeat("a", 256) + `"; allowed: 1 to 255 characters
-  Watched[0] is "nil"; allowed: something that is watched`},
-		{observability.CompositeProps{Watched: []observability.Watched{watched{alarms: []awscloudwatch.IAlarm{q.DepthAlarm}}}},
-			"observability: Watched is 0; allowed: 1 to 100 critical alarms"},
-		{observability.CompositeProps{Watched: []observability.Watched{watched{alarms: slices.Repeat([]awscloudwatch.IAlarm{q.AgeAlarm}, 101)}}},
-			"observability: Watched is 101; allowed: 1 to 100 critical alarms"},
+  Watched[0] is "nil"; allowed: something that is watched`,
+		},
+		{
+			observability.CompositeProps{Watched: []observability.Watched{watched{alarms: []awscloudwatch.IAlarm{q.DepthAlarm}}}},
+			"observability: Watched is 0; allowed: 1 to 100 critical alarms",
+		},
+		{
+			observability.CompositeProps{Watched: []observability.Watched{watched{alarms: slices.Repeat([]awscloudwatch.IAlarm{q.AgeAlarm}, 101)}}},
+			"observability: Watched is 101; allowed: 1 to 100 critical alarms",
+		},
 	} {
 		require.EqualError(t, each.props.Validate(), each.want)
 	}

@@ -45,7 +45,7 @@ func alarmsOf(severity Severity, watched ...Watched) []awscloudwatch.IAlarm {
 }
 
 // LogQuery is a CloudWatch Logs Insights query, drawn as a table as wide as the
-// dashboard. It is Watched, without alarms.
+// dashboard. It is Watched, without alarms. LogGroups and Query are required.
 type LogQuery struct {
 	// Title of the widget. Default none.
 	Title string

@@ -173,8 +173,13 @@ func TestNamedDeadLetterQueueAdmitsOneSource(t *testing.T) {
 		"RedriveAllowPolicy": map[string]any{
 			"redrivePermission": "byQueue",
 			"sourceQueueArns": []any{map[string]any{"Fn::Join": []any{"", []any{
-				"arn:", map[string]any{"Ref": "AWS::Partition"}, ":sqs:", map[string]any{"Ref": "AWS::Region"}, ":",
-				map[string]any{"Ref": "AWS::AccountId"}, ":jobs.fifo",
+				"arn:",
+				map[string]any{"Ref": "AWS::Partition"},
+				":sqs:",
+				map[string]any{"Ref": "AWS::Region"},
+				":",
+				map[string]any{"Ref": "AWS::AccountId"},
+				":jobs.fifo",
 			}}}},
 		},
 	})
@@ -422,20 +427,30 @@ func TestValidateRelations(t *testing.T) {
 		props queue.Props
 		want  string
 	}{
-		{queue.Props{Name: "jobs.fifo", FIFO: true},
-			`queue: Name is "jobs.fifo"; allowed: 1 to 71 letters, digits, hyphens and underscores, to which ".fifo" is added`},
-		{queue.Props{DeadLetterRetention: 4 * 24 * time.Hour},
-			"queue: DeadLetterRetention is 96h0m0s; allowed: more than the Retention of 96h0m0s"},
-		{queue.Props{Consumer: queue.Consumer{BatchWindow: 6 * time.Minute}},
+		{
+			queue.Props{Name: "jobs.fifo", FIFO: true},
+			`queue: Name is "jobs.fifo"; allowed: 1 to 71 letters, digits, hyphens and underscores, to which ".fifo" is added`,
+		},
+		{
+			queue.Props{DeadLetterRetention: 4 * 24 * time.Hour},
+			"queue: DeadLetterRetention is 96h0m0s; allowed: more than the Retention of 96h0m0s",
+		},
+		{
+			queue.Props{Consumer: queue.Consumer{BatchWindow: 6 * time.Minute}},
 			`queue: 2 fields are not valid
   Consumer.Timeout is 0s; allowed: 1s to 2h0m0s in whole seconds
-  Consumer.BatchWindow is 6m0s; allowed: 0s to 5m0s in whole seconds`},
-		{queue.Props{FIFO: true, Consumer: queue.Consumer{Timeout: time.Second, BatchWindow: time.Second}},
-			"queue: Consumer.BatchWindow is 1s; allowed: 0s for FIFO"},
-		{queue.Props{Consumer: queue.Consumer{Timeout: 3 * time.Hour}},
+  Consumer.BatchWindow is 6m0s; allowed: 0s to 5m0s in whole seconds`,
+		},
+		{
+			queue.Props{FIFO: true, Consumer: queue.Consumer{Timeout: time.Second, BatchWindow: time.Second}},
+			"queue: Consumer.BatchWindow is 1s; allowed: 0s for FIFO",
+		},
+		{
+			queue.Props{Consumer: queue.Consumer{Timeout: 3 * time.Hour}},
 			`queue: 2 fields are not valid
   VisibilityTimeout is 18h0m0s; allowed: 1s to 12h0m0s in whole seconds
-  Consumer.Timeout is 3h0m0s; allowed: 1s to 2h0m0s in whole seconds`},
+  Consumer.Timeout is 3h0m0s; allowed: 1s to 2h0m0s in whole seconds`,
+		},
 	} {
 		require.EqualError(t, each.props.Validate(), each.want)
 	}

@@ -107,9 +107,7 @@ func TestLeastPrivilege(t *testing.T) {
 	rotation.New(stack, "Rotation", props)
 	var got []any
 	for _, policy := range *cdktest.Template(stack).FindResources(new("AWS::IAM::Policy"), nil) {
-		for _, each := range (*policy)["Properties"].(map[string]any)["PolicyDocument"].(map[string]any)["Statement"].([]any) {
-			got = append(got, each)
-		}
+		got = append(got, (*policy)["Properties"].(map[string]any)["PolicyDocument"].(map[string]any)["Statement"].([]any)...)
 	}
 	require.Subset(t, got, []any{
 		map[string]any{
@@ -170,8 +168,13 @@ func TestExistingSecretAndKey(t *testing.T) {
 	rotation.New(stack, "Rotation", setup(t, stack, stack, func(p *loadbalancer.Props) { p.OriginSecret = secret }))
 	has(cdktest.Template(stack), "AWS::IAM::Policy", map[string]any{"PolicyDocument": like(map[string]any{"Statement": assertions.Match_ArrayWith(&[]any{
 		like(map[string]any{"Resource": map[string]any{"Fn::Join": []any{"", []any{
-			"arn:", map[string]any{"Ref": "AWS::Partition"}, ":secretsmanager:", map[string]any{"Ref": "AWS::Region"}, ":",
-			map[string]any{"Ref": "AWS::AccountId"}, ":secret:origin-??????",
+			"arn:",
+			map[string]any{"Ref": "AWS::Partition"},
+			":secretsmanager:",
+			map[string]any{"Ref": "AWS::Region"},
+			":",
+			map[string]any{"Ref": "AWS::AccountId"},
+			":secret:origin-??????",
 		}}}}),
 	})})})
 

@@ -1,0 +1,4 @@
+package empty
+
+// Thing is not a construct.
+type Thing struct{}

@@ -1,0 +1,2 @@
+// Package hidden has no page.
+package hidden
