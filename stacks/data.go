@@ -118,7 +118,6 @@ func orNone(count, none int) int {
 
 // mediaBucket holds what users upload: private, encrypted, over TLS only.
 func mediaBucket(stack awscdk.Stack, settings Settings, key awskms.IKey) awss3.IBucket {
-	logs := accessLogs(stack, settings)
 	removal := awscdk.RemovalPolicy_DESTROY
 	if settings.DeletionProtection {
 		removal = awscdk.RemovalPolicy_RETAIN
@@ -132,7 +131,7 @@ func mediaBucket(stack awscdk.Stack, settings Settings, key awskms.IKey) awss3.I
 		rule.NoncurrentVersionExpiration = awscdk.Duration_Days(new(30.0))
 		rule.ExpiredObjectDeleteMarker = new(true)
 	}
-	media := awss3.NewBucket(stack, new("Media"), &awss3.BucketProps{
+	props := &awss3.BucketProps{
 		Encryption:        awss3.BucketEncryption_KMS,
 		EncryptionKey:     key,
 		BucketKeyEnabled:  new(true), // one call to KMS for many objects
@@ -143,10 +142,11 @@ func mediaBucket(stack awscdk.Stack, settings Settings, key awskms.IKey) awss3.I
 		Versioned:         new(settings.DeletionProtection),
 		LifecycleRules:    &[]*awss3.LifecycleRule{rule},
 		RemovalPolicy:     removal,
-
-		ServerAccessLogsBucket: logs,
-		ServerAccessLogsPrefix: new("media/"),
-	})
+	}
+	if logs := accessLogs(stack, settings); logs != nil {
+		props.ServerAccessLogsBucket, props.ServerAccessLogsPrefix = logs, new("media/")
+	}
+	media := awss3.NewBucket(stack, new("Media"), props)
 	compliance.Acknowledge(media, "Deleted and overwritten objects stay for 30 days as versions. A second Region is a decision about "+
 		"the law that applies to what users upload, so the owner of an environment makes it.", "S3BucketReplicationEnabled")
 	return media

@@ -173,6 +173,9 @@ func dataIsKept(t *testing.T, settings stacks.Settings, data template) {
 		case "AWS::S3::Bucket":
 			require.Equal(t, bucket, resource.DeletionPolicy, id)
 			require.Equal(t, settings.DeletionProtection, resource.Properties["VersioningConfiguration"] != nil, id)
+			if resource.Properties["LoggingConfiguration"] != nil {
+				require.True(t, settings.DeletionProtection, "dev leaves no logs behind")
+			}
 		}
 	}
 }
