@@ -5,8 +5,8 @@ import (
 
 	"github.com/aws/aws-cdk-go/awscdk/v2"
 
-	"github.com/loadbearing/loadbearing/constructs/cdkapp"
 	"github.com/loadbearing/loadbearing/constructs/cache"
+	"github.com/loadbearing/loadbearing/constructs/cdkapp"
 	"github.com/loadbearing/loadbearing/constructs/internal/cdktest"
 	"github.com/loadbearing/loadbearing/constructs/network"
 )

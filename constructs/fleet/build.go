@@ -2,8 +2,6 @@ package fleet
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"path/filepath"
 
@@ -27,20 +25,12 @@ func (e *BuildError) Unwrap() error { return e.Err }
 // beside the program remembers what it was built from, so the second fleet of a
 // pair compiles nothing.
 func (p Props) build(ctx context.Context) (string, error) {
-	target := gobuild.Target{Dir: ".", Package: p.Source, GOOS: "linux", GOARCH: goarch(processor(p.InstanceType))}
-	name := p.Source
-	if isFolder(p.Source) {
-		source, err := filepath.Abs(p.Source)
-		if err != nil {
-			return "", fmt.Errorf("find the source of the program: %w", err)
-		}
-		target.Dir, target.Package, name = source, ".", source
+	target, err := gobuild.Source(p.Source).Target(p.BuildFolder, filepath.Base(p.Source), gobuild.Target{
+		GOOS: "linux", GOARCH: goarch(processor(p.InstanceType)),
+	})
+	if err != nil {
+		return "", err
 	}
-	// Folders whose last names are the same are kept apart.
-	sum := sha256.Sum256([]byte(name))
-	base := filepath.Join(p.BuildFolder, filepath.Base(name)+"-"+hex.EncodeToString(sum[:4]), "linux-"+target.GOARCH)
-	target.Output = filepath.Join(base, filepath.Base(name))
-	target.Record = base + ".json"
 	binary, err := gobuild.Build(ctx, target)
 	return binary.Path, err
 }
@@ -51,9 +41,4 @@ func goarch(processor string) string {
 		return "arm64"
 	}
 	return "amd64"
-}
-
-func isFolder(source string) bool {
-	files, _ := filepath.Glob(filepath.Join(source, "*.go"))
-	return source != "" && len(files) > 0
 }

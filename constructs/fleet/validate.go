@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/loadbearing/loadbearing/constructs/internal/cdkx"
+	"github.com/loadbearing/loadbearing/internal/gobuild"
 )
 
 var (
@@ -19,7 +20,6 @@ var (
 	groupPattern    = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._/-]{0,254}$`)
 	instancePattern = regexp.MustCompile(`^[a-z][a-z0-9-]*\.[a-z0-9-]+$`)
 	variablePattern = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
-	importPath      = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._~-]*(/[A-Za-z0-9._~-]+)+$`)
 	floorPattern    = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9]{0,63}$`)
 	cronPattern     = regexp.MustCompile(`^[0-9A-Za-z*,/?#-]+( [0-9A-Za-z*,/?#-]+){4}$`)
 	zonePattern     = regexp.MustCompile(`^[A-Z][A-Za-z]*(/[A-Za-z0-9_+-]+)*$`)
@@ -109,7 +109,7 @@ func (p Props) checkProgram(bad *cdkx.Problems) {
 		return
 	}
 	bad.Check(p.ArtifactPath == "", "ArtifactPath", p.ArtifactPath, "none with Source, which is built")
-	bad.Check(isFolder(p.Source) || importPath.MatchString(p.Source), "Source", p.Source,
+	bad.Check(gobuild.Source(p.Source).Valid(), "Source", p.Source,
 		"the folder or the import path of a main package")
 	bad.Check(!cdkx.Unresolved(p.InstanceType), "Source", p.Source,
 		"none when InstanceType is a token, which does not tell the processor: ArtifactPath")

@@ -18,6 +18,7 @@ import (
 
 	"github.com/loadbearing/loadbearing/constructs/internal/cdkx"
 	"github.com/loadbearing/loadbearing/constructs/queue"
+	"github.com/loadbearing/loadbearing/internal/gobuild"
 )
 
 // Architecture is the processor a function runs on, as Lambda spells it.
@@ -173,7 +174,7 @@ func (p Props) withDefaults() Props {
 func (p Props) Validate() error {
 	p = p.withDefaults()
 	var bad cdkx.Problems
-	bad.Check(p.Binary != nil || isFolder(p.Source) || isImportPath(p.Source), "Source", p.Source,
+	bad.Check(p.Binary != nil || gobuild.Source(p.Source).Valid(), "Source", p.Source,
 		"the folder or the import path of a main package")
 	if p.Name != "" {
 		cdkx.Matches(&bad, "Name", p.Name, functionName, "1 to 64 letters, digits, hyphens and underscores")
