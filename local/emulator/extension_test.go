@@ -259,7 +259,7 @@ func TestWeightedForwardAndEdge(t *testing.T) {
 					"VisibilityConfig": object{"SampledRequestsEnabled": true, "CloudWatchMetricsEnabled": true, "MetricName": "m"},
 				}),
 				"Association": resource("AWS::WAFv2::WebACLAssociation", object{"ResourceArn": ref("Alb"), "WebACLArn": att("Acl", "Arn")}),
-				"Logs": resource("AWS::Logs::LogGroup", object{"LogGroupName": "aws-waf-logs-extension"}),
+				"Logs":        resource("AWS::Logs::LogGroup", object{"LogGroupName": "aws-waf-logs-extension"}),
 				"Logging": resource("AWS::WAFv2::LoggingConfiguration", object{
 					"ResourceArn": att("Acl", "Arn"), "LogDestinationConfigs": list{att("Logs", "Arn")},
 					"RedactedFields": list{object{"SingleHeader": object{"Name": "cookie"}}},

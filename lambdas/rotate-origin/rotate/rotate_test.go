@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"regexp"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -42,7 +41,7 @@ func rotateOnce(r *rotate.Rotator) error {
 func requireRotated(t *testing.T, w *world) {
 	t.Helper()
 	value := w.values[pendingVersion]
-	require.Regexp(t, regexp.MustCompile(`^[A-Z2-7]{52}$`), value)
+	require.Regexp(t, `^[A-Z2-7]{52}$`, value)
 	require.Equal(t, []string{"AWSPENDING", "AWSCURRENT"}, w.stages[pendingVersion])
 	require.Equal(t, []string{value, value}, w.config)
 	for _, rule := range []string{mainRule, testerRule} {
