@@ -7,10 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -22,14 +26,23 @@ import (
 	"github.com/loadbearing/loadbearing/local/cdk"
 	"github.com/loadbearing/loadbearing/test/api"
 	"github.com/loadbearing/loadbearing/test/load"
+	"github.com/loadbearing/loadbearing/tools/twin"
 )
 
-// runBench prints the figures of this machine. It uses the running `make up`,
-// or runs one for as long as it takes.
+// benchSection is a part of what bench prints.
+type benchSection struct {
+	name    string
+	running bool // needs a running environment
+	run     func() error
+}
+
+// runBench prints the figures of this machine. What needs an environment uses
+// the running `make up`, or runs one for as long as it takes, after all else.
 func runBench(ctx context.Context, args []string, stdout, stderr io.Writer) (err error) {
 	fs := newFlags("bench")
 	duration := fs.Duration("duration", 5*time.Second, "of each load run")
 	clients := fs.Int("clients", 32, "concurrent clients of each load run")
+	only := fs.String("only", "", "one section: constructs, synth, resizing, up or edge; default all")
 	if err := parse(fs, args, stderr); err != nil {
 		return err
 	}
@@ -37,19 +50,34 @@ func runBench(ctx context.Context, args []string, stdout, stderr io.Writer) (err
 	if err != nil {
 		return err
 	}
-	switch err := local.Detach(ctx, c, io.Discard); {
-	case err == nil:
-		defer func() { err = errors.Join(err, local.Down(context.WithoutCancel(ctx), c, io.Discard)) }()
-	case !errors.Is(err, local.ErrRunning):
-		return err
+	sections := []benchSection{
+		{"constructs", false, func() error { return benchConstructs(ctx, c, stdout) }},
+		{"synth", false, func() error { return benchSynth(ctx, c, stdout) }},
+		{"resizing", false, func() error { return benchResizing(ctx, c, stdout) }},
+		{"up", true, func() error { return benchUp(c, stdout) }},
+		{"edge", true, func() error { return benchEdge(ctx, c, stdout, *clients, *duration) }},
 	}
-	for _, section := range []func() error{
-		func() error { return benchUp(c, stdout) },
-		func() error { return benchSynth(ctx, c, stdout) },
-		func() error { return benchEdge(ctx, c, stdout, *clients, *duration) },
-		func() error { return benchPackage(ctx, c, stdout, "./app/imaging", "./app/cmd/app") },
-	} {
-		if err := section(); err != nil {
+	if *only != "" && !slices.ContainsFunc(sections, func(s benchSection) bool { return s.name == *only }) {
+		return usageError{fmt.Errorf("no section %q; bench -h lists them", *only)}
+	}
+	up := false
+	for _, s := range sections {
+		if *only != "" && s.name != *only {
+			if s.running {
+				fmt.Fprintf(stdout, "%s is left out: it needs an environment; `bench -only %s` runs one\n", s.name, s.name)
+			}
+			continue
+		}
+		if s.running && !up {
+			switch detached := local.Detach(ctx, c, io.Discard); {
+			case detached == nil:
+				defer func() { err = errors.Join(err, local.Down(context.WithoutCancel(ctx), c, io.Discard)) }()
+			case !errors.Is(detached, local.ErrRunning):
+				return detached
+			}
+			up = true
+		}
+		if err := s.run(); err != nil {
 			return err
 		}
 	}
@@ -100,9 +128,39 @@ func benchReady(c local.Config, out io.Writer) error {
 	return nil
 }
 
+// benchConstructs prints what one of each construct costs with its defaults. The
+// time is taken without the count, which slows jsii down.
+func benchConstructs(ctx context.Context, c local.Config, out io.Writer) error {
+	fmt.Fprintln(out, "one construct with its defaults")
+	timed, err := benchmarks(ctx, c, "5x", nil, "./constructs/...")
+	if err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp("", "loadbearing-trace-")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	env, _, err := twin.Tracing(dir)
+	if err != nil {
+		return err
+	}
+	counted, err := benchmarks(ctx, c, "1x", env, "./constructs/...")
+	if err != nil {
+		return err
+	}
+	for i, b := range timed {
+		fmt.Fprintf(out, "  %-28s %4.0f round trips  %7.1f ms\n", b.name, counted[i].value["roundtrips/op"], b.value["ns/op"]/1e6)
+	}
+	return nil
+}
+
 func benchSynth(ctx context.Context, c local.Config, out io.Writer) error {
 	fmt.Fprintln(out, "cdk synth, all stacks, warm")
 	cli := cdk.CLI{Root: c.Project.Root, Env: os.Environ()}
+	if _, err := cli.Install(ctx); err != nil {
+		return err
+	}
 	dir, err := os.MkdirTemp("", "loadbearing-synth-")
 	if err != nil {
 		return err
@@ -122,6 +180,56 @@ func benchSynth(ctx context.Context, c local.Config, out io.Writer) error {
 			}
 		}
 		fmt.Fprintf(out, "  validation %-5t %5.2f s\n", validate, best.Seconds())
+	}
+	return benchTwin(ctx, c, out)
+}
+
+// benchTwin compares the CDK app with the same calls in one Node process.
+func benchTwin(ctx context.Context, c local.Config, out io.Writer) error {
+	infra, err := c.Project.BuildInfra(ctx)
+	if err != nil {
+		return err
+	}
+	host := project.Host()
+	program, err := c.Project.BuildApp(ctx, host)
+	if err != nil {
+		return err
+	}
+	file, err := os.ReadFile(filepath.Join(c.Project.Root, "cdk.json"))
+	if err != nil {
+		return err
+	}
+	var settings struct {
+		Context map[string]any `json:"context"`
+	}
+	if err := json.Unmarshal(file, &settings); err != nil {
+		return fmt.Errorf("read cdk.json: %w", err)
+	}
+	maps.Copy(settings.Context, map[string]any{"env": c.Environment, "architecture": host.Architecture, "artifact": program.Path})
+	values, err := json.Marshal(settings.Context)
+	if err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp("", "loadbearing-twin-")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	recording, err := twin.Record(ctx, twin.App{
+		Path: infra.Path, Dir: c.Project.Root,
+		Env: []string{"CDK_CONTEXT_JSON=" + string(values), "LOADBEARING_GOOS=" + host.GOOS},
+	}, dir)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "the same without the CDK CLI: %d round trips, against a twin that makes the same calls in Node\n", recording.RoundTrips)
+	for _, validate := range []bool{false, true} {
+		ours, twins, err := recording.Compare(ctx, 3, fmt.Sprintf("CDK_VALIDATION=%t", validate))
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(out, "  validation %-5t %5.2f s, the twin %5.2f s: %.2f times\n",
+			validate, ours.Seconds(), twins.Seconds(), ours.Seconds()/twins.Seconds())
 	}
 	return nil
 }
@@ -179,20 +287,59 @@ func benchEdge(ctx context.Context, c local.Config, out io.Writer, clients int, 
 	return nil
 }
 
-// benchPackage runs the Go benchmarks of packages and prints their lines.
-func benchPackage(ctx context.Context, c local.Config, out io.Writer, packages ...string) error {
-	cmd := exec.CommandContext(ctx, "go", append([]string{"test", "-run=^$", "-bench=.", "-benchtime=3x"}, packages...)...)
-	cmd.Dir = c.Project.Root
-	said, err := cmd.CombinedOutput()
+func benchResizing(ctx context.Context, c local.Config, out io.Writer) error {
+	results, err := benchmarks(ctx, c, "3x", nil, "./app/imaging", "./app/cmd/app")
 	if err != nil {
-		return fmt.Errorf("bench: %w\n%s", err, said)
+		return err
 	}
-	for line := range bytes.Lines(said) {
-		if strings.HasPrefix(string(line), "Benchmark") {
-			fmt.Fprintf(out, "  %s", line)
-		}
+	fmt.Fprintln(out, "resizing")
+	for _, b := range results {
+		fmt.Fprintf(out, "  %s\n", b.line)
 	}
 	return nil
+}
+
+// benchmark is what one Go benchmark printed.
+type benchmark struct {
+	name  string // its package's last element and its own: queue.New
+	line  string
+	value map[string]float64 // by unit: ns/op
+}
+
+// benchmarks runs the Go benchmarks of packages, one package at a time.
+func benchmarks(ctx context.Context, c local.Config, times string, env []string, packages ...string) ([]benchmark, error) {
+	cmd := exec.CommandContext(ctx, "go", append([]string{"test", "-p=1", "-run=^$", "-bench=.", "-benchtime=" + times}, packages...)...)
+	cmd.Dir, cmd.Env = c.Project.Root, append(os.Environ(), env...)
+	said, err := cmd.CombinedOutput()
+	if err != nil {
+		return nil, fmt.Errorf("bench: %w\n%s", err, said)
+	}
+	return parseBenchmarks(string(said)), nil
+}
+
+// parseBenchmarks reads the output of `go test -bench`.
+func parseBenchmarks(output string) []benchmark {
+	var list []benchmark
+	in := ""
+	for line := range strings.Lines(output) {
+		line = strings.TrimSpace(line)
+		if of, ok := strings.CutPrefix(line, "pkg: "); ok {
+			in = path.Base(of)
+		}
+		fields := strings.Fields(line)
+		if len(fields) < 4 || !strings.HasPrefix(fields[0], "Benchmark") {
+			continue
+		}
+		name, _, _ := strings.Cut(strings.TrimPrefix(fields[0], "Benchmark"), "-")
+		b := benchmark{name: in + "." + name, line: line, value: map[string]float64{}}
+		for i := 2; i+1 < len(fields); i += 2 {
+			if value, err := strconv.ParseFloat(fields[i], 64); err == nil {
+				b.value[fields[i+1]] = value
+			}
+		}
+		list = append(list, b)
+	}
+	return list
 }
 
 func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

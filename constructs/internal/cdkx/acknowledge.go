@@ -28,13 +28,18 @@ const metadataKey = "cdk_nag"
 // and PCI packs share ("S3BucketReplicationEnabled"). It panics when of wraps
 // no resource, which a test of the construct shows at once.
 func Acknowledge(of constructs.IConstruct, reason string, rules ...string) {
+	record(of, func(string) string { return reason }, rules...)
+}
+
+// record adds to what is acknowledged of a resource with one write.
+func record(of constructs.IConstruct, reason func(rule string) string, rules ...string) {
 	resource := underlying(of)
 	var list []any
 	if before, ok := resource.GetMetadata(new(metadataKey)).(map[string]any); ok {
 		list, _ = before["rules_to_suppress"].([]any)
 	}
 	for _, rule := range rules {
-		for _, entry := range suppressions(rule, reason) {
+		for _, entry := range suppressions(rule, reason(rule)) {
 			if !slices.ContainsFunc(list, func(have any) bool { return reflect.DeepEqual(have, entry) }) {
 				list = append(list, entry)
 			}
@@ -83,9 +88,16 @@ func AcknowledgePolicy(role awsiam.IRole, reason string, wildcards ...string) {
 	if policy == nil {
 		return
 	}
-	Acknowledge(policy, "The policy belongs to this one role and goes with it; shared, it would grant the next role what it does not need.",
-		"IAMNoInlinePolicy")
+	rules := []string{inlinePolicy}
 	for _, wildcard := range wildcards {
-		Acknowledge(policy, reason, "AwsSolutions-IAM5["+wildcard+"]")
+		rules = append(rules, "AwsSolutions-IAM5["+wildcard+"]")
 	}
+	record(policy, func(rule string) string {
+		if rule == inlinePolicy {
+			return "The policy belongs to this one role and goes with it; shared, it would grant the next role what it does not need."
+		}
+		return reason
+	}, rules...)
 }
+
+const inlinePolicy = "IAMNoInlinePolicy"

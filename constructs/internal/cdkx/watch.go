@@ -25,10 +25,14 @@ const severityTag = "loadbearing:severity"
 // was made or imported elsewhere.
 func SeverityOf(alarm awscloudwatch.IAlarm) Severity {
 	resource, ok := alarm.Node().DefaultChild().(awscloudwatch.CfnAlarm)
-	if !ok || resource.Tags() == nil {
+	if !ok {
 		return Critical
 	}
-	for _, tag := range *resource.Tags() {
+	tags := resource.Tags() // every read asks jsii for each tag
+	if tags == nil {
+		return Critical
+	}
+	for _, tag := range *tags {
 		if *tag.Key == severityTag {
 			return Severity(*tag.Value)
 		}
