@@ -31,11 +31,21 @@ func TestInstallKeepsTheLockedVersion(t *testing.T) {
 		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
 		require.NoError(t, os.WriteFile(path, []byte(content), 0o600))
 	}
-	write("package-lock.json", `{"packages": {"node_modules/aws-cdk": {"version": "2.1.0"}}}`)
+	write("package-lock.json", `{"packages": {
+		"": {"devDependencies": {"aws-cdk": "2.1.0", "@aws-cdk/more": "1.0.0"}},
+		"node_modules/aws-cdk": {"version": "2.1.0"},
+		"node_modules/@aws-cdk/more": {"version": "1.0.0"}
+	}}`)
 	write("node_modules/aws-cdk/package.json", `{"version": "2.1.0"}`)
+	write("node_modules/@aws-cdk/more/package.json", `{"version": "1.0.0"}`)
 	version, err := CLI{Root: root}.Install(t.Context())
 	require.NoError(t, err)
 	assert.Equal(t, "2.1.0", version)
+
+	// One package of another version is reason enough to install all.
+	write("node_modules/@aws-cdk/more/package.json", `{"version": "0.9.0"}`)
+	_, err = CLI{Root: root}.Install(t.Context())
+	assert.ErrorContains(t, err, "install aws-cdk 2.1.0 with npm ci", "there is no package.json to install from")
 
 	write("package-lock.json", `{"packages": {}}`)
 	_, err = CLI{Root: root}.Install(t.Context())
