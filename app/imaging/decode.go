@@ -28,6 +28,9 @@ type Limits struct {
 	Bytes  int64 // of the file; default 32 MiB
 	Pixels int64 // width × height; default 50 million
 	Memory int64 // estimated bytes held while it is resized; default 512 MiB
+
+	Metadata  int64 // bytes of EXIF and the like in a JPEG, where cameras put previews too; default 4 MiB
+	Animation int64 // pixels of all frames of a GIF; default 500 million
 }
 
 func (l Limits) withDefaults() Limits {
@@ -40,6 +43,12 @@ func (l Limits) withDefaults() Limits {
 	if l.Memory <= 0 {
 		l.Memory = 512 << 20
 	}
+	if l.Metadata <= 0 {
+		l.Metadata = 4 << 20
+	}
+	if l.Animation <= 0 {
+		l.Animation = 500_000_000
+	}
 	return l
 }
 
@@ -50,6 +59,7 @@ const maxSide = 1<<16 - 1
 // Formats a picture may come in, by the content type its bytes show.
 type format struct {
 	name   string
+	media  string // content type
 	decode func(io.Reader) (image.Image, error)
 	config func(io.Reader) (image.Config, error)
 }
@@ -57,13 +67,13 @@ type format struct {
 func sniff(data []byte) (format, bool) {
 	switch http.DetectContentType(data) {
 	case "image/png":
-		return format{"PNG", png.Decode, png.DecodeConfig}, true
+		return format{"PNG", "image/png", png.Decode, png.DecodeConfig}, true
 	case "image/jpeg":
-		return format{"JPEG", jpeg.Decode, jpeg.DecodeConfig}, true
+		return format{"JPEG", "image/jpeg", jpeg.Decode, jpeg.DecodeConfig}, true
 	case "image/gif":
-		return format{"GIF", gif.Decode, gif.DecodeConfig}, true
+		return format{"GIF", "image/gif", gif.Decode, gif.DecodeConfig}, true
 	case "image/webp":
-		return format{"WebP", webp.Decode, webp.DecodeConfig}, true
+		return format{"WebP", "image/webp", webp.Decode, webp.DecodeConfig}, true
 	}
 	return format{}, false
 }
@@ -111,6 +121,9 @@ func inspect(data []byte, limits Limits) (header, error) {
 	}
 	if pixels := int64(config.Width) * int64(config.Height); pixels > limits.Pixels {
 		return header{}, invalid("the picture has %.1f megapixels; at most %.1f are accepted", float64(pixels)/1e6, float64(limits.Pixels)/1e6)
+	}
+	if err := refuse(f, data, limits); err != nil {
+		return header{}, err
 	}
 	h := header{format: f, width: config.Width, height: config.Height, orientation: 1}
 	h.decoded, h.mayBlend = footprint(f, config, data)

@@ -11,7 +11,9 @@ const (
 	markerEOI  = 0xd9
 	markerSOS  = 0xda
 	markerSOF2 = 0xc2
+	markerAPP0 = 0xe0
 	markerAPP1 = 0xe1
+	markerCOM  = 0xfe // after the APPn and JPGn markers
 )
 
 // segments calls yield with the marker and the content of each segment in

@@ -93,6 +93,9 @@ func (r *Resizer) resize(ctx context.Context, job app.Job) ([]app.Rendition, err
 	if err != nil {
 		return nil, err
 	}
+	if f := p.header.format; f.media != job.ContentType {
+		return nil, invalid("the picture was uploaded as %s and is a %s file", job.ContentType, f.name)
+	}
 	made, err := r.run(ctx, p)
 	if err != nil {
 		return nil, err

@@ -2,9 +2,11 @@ package imaging_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"io"
+	"net/http"
 	"strings"
 	"sync"
 	"testing"
@@ -80,11 +82,16 @@ func (b *bucket) keys(prefix string) int {
 // queued stores a picture and its job.
 func queued(t *testing.T, db dbtest.Database, b *bucket, data []byte, widths ...int) (app.Job, app.ImageJob) {
 	t.Helper()
+	return queuedAs(t, db, b, data, http.DetectContentType(data), widths...)
+}
+
+func queuedAs(t *testing.T, db dbtest.Database, b *bucket, data []byte, media string, widths ...int) (app.Job, app.ImageJob) {
+	t.Helper()
 	o := db.Register(t)
 	now := time.Now().UTC().Truncate(time.Microsecond)
 	j := app.Job{
 		ID: dbtest.NewID(t), TenantID: o.Tenant.ID, ProjectID: o.Project.ID, ImageID: dbtest.NewID(t), Status: app.JobQueued,
-		ContentType: "image/jpeg", Widths: widths, CreatedAt: now, UpdatedAt: now,
+		ContentType: media, Widths: widths, CreatedAt: now, UpdatedAt: now,
 	}
 	j.SourceKey = app.OriginalKey(j.TenantID, j.ImageID)
 	_, err := b.Put(t.Context(), j.SourceKey, j.ContentType, bytes.NewReader(data))
@@ -130,19 +137,26 @@ func TestResizerFailsAJobWithAReason(t *testing.T) {
 	db, b := dbtest.New(t), &bucket{objects: map[string][]byte{}}
 	for name, tc := range map[string]struct {
 		data    []byte
+		media   string // as said at the upload; default what it is
 		options imaging.Options
 		reason  string
 	}{
-		"bomb":      {data: mediatest.Bomb(10_000, 10_000), reason: "megapixels"},
-		"text":      {data: []byte("no picture"), reason: "not a PNG"},
-		"empty":     {data: []byte{}, reason: "empty"},
-		"truncated": {data: mediatest.Truncated(mediatest.JPEG(200, 200)), reason: "truncated"},
-		"too large": {data: mediatest.PNG(200, 200), options: imaging.Options{Limits: imaging.Limits{Bytes: 100}}, reason: "100 bytes"},
-		"too slow":  {data: mediatest.PNG(2000, 2000), options: imaging.Options{Timeout: time.Nanosecond}, reason: "took longer"},
+		"jpeg and zip":   {data: zipped(t, mediatest.JPEG(20, 20), "program.jar"), reason: "a JPEG picture and a ZIP archive at once"},
+		"other content":  {data: mediatest.PNG(20, 20), media: "image/webp", reason: "uploaded as image/webp and is a PNG file"},
+		"huge exif":      {data: withSegments(mediatest.JPEG(20, 20), 80), reason: "5.0 MiB of metadata; at most 4.0 MiB"},
+		"animated bomb":  {data: mediatest.GIF(20, 20), options: imaging.Options{Limits: imaging.Limits{Animation: 799}}, reason: "in 2 frames"},
+		"truncated gif":  {data: mediatest.Truncated(mediatest.GIF(200, 200)), reason: "GIF file is"},
+		"truncated webp": {data: mediatest.Truncated(mediatest.WebP(200, 200)), reason: "WebP file is"},
+		"bomb":           {data: mediatest.Bomb(10_000, 10_000), reason: "megapixels"},
+		"text":           {data: []byte("no picture"), reason: "not a PNG"},
+		"empty":          {data: []byte{}, reason: "empty"},
+		"truncated":      {data: mediatest.Truncated(mediatest.JPEG(200, 200)), reason: "truncated"},
+		"too large":      {data: mediatest.PNG(200, 200), options: imaging.Options{Limits: imaging.Limits{Bytes: 100}}, reason: "100 bytes"},
+		"too slow":       {data: mediatest.PNG(2000, 2000), options: imaging.Options{Timeout: time.Nanosecond}, reason: "took longer"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := &bucket{objects: map[string][]byte{}}
-			j, message := queued(t, db, b, tc.data, 100)
+			j, message := queuedAs(t, db, b, tc.data, cmp.Or(tc.media, http.DetectContentType(tc.data)), 100)
 			tc.options.Jobs, tc.options.Objects = db.Jobs(), b
 			require.NoError(t, imaging.NewResizer(tc.options).Resize(t.Context(), message))
 			failed, err := db.Jobs().Get(t.Context(), j.TenantID, j.ID)

@@ -1,4 +1,5 @@
-// Package worker runs a handler for the messages of an SQS queue.
+// Package worker runs a handler for the messages of an SQS queue. It needs
+// nothing else of this module: import it into any Go program.
 //
 // A message is received only when there is room to start it at once, so its
 // visibility timeout is spent on work and not on waiting. While its handler
@@ -6,20 +7,49 @@
 // the message comes back to another. Messages are delivered at least once: a
 // handler must tolerate the same one twice.
 //
+// # Outcomes
+//
 // What happens to a message depends on what its handler returns:
 //
 //   - nil deletes it;
 //   - an error keeps it and makes it visible again after a delay that grows
 //     with the number of receives, with full jitter;
-//   - an error marked Permanent keeps it and makes it visible again soon:
-//     repeating will not help, and the queue's redrive policy moves it to the
-//     dead-letter queue after maxReceiveCount receives;
+//   - [RetryAfter] does so after a delay of the handler's choice;
+//   - [Permanent] says that repeating will not help: the message goes to the
+//     dead-letter queue now;
+//   - [Drop] says that nobody needs it any more: it is deleted and logged;
 //   - a panic counts as an error, and the worker goes on.
 //
-// The worker never deletes what was not handled: losing a message takes a
-// queue without a dead-letter queue and its retention period.
+// # Giving up
+//
+// Run reads the queue's redrive policy before it receives anything, and so it
+// knows which receive of a message is its last: the next one would move it to
+// the dead-letter queue instead. When a handler fails on that receive, or with
+// a Permanent error, Config.OnGiveUp learns of it before the message leaves
+// the queue, so that what the message stood for does not stay "running".
+//
+// SQS cannot move one message, and its redrive policy does not say why it did.
+// The worker therefore sends a copy with the reason in its attributes (see
+// AttributeReason) to the dead-letter queue and then deletes the original: a
+// crash between the two leaves it in the dead-letter queue twice, never not at
+// all. The copy has an id and a retention of its own. Without the permission to
+// send there, or with Config.LeaveToRedrive, the message stays and the redrive
+// policy moves it, after maxReceiveCount receives and without a reason.
+//
+// The worker never deletes what was neither handled, dropped nor copied.
+// Losing a message takes a queue without a dead-letter queue and its retention
+// period.
+//
+// # Draining
 //
 // When the context of Run is over nothing more is received and the handlers
 // that run may finish within the drain limit. What does not is cancelled and
-// handed back: visible to other workers at once.
+// handed back: visible to other workers at once. A long poll that is cut off
+// may have been given a message already; that one comes back when its
+// visibility timeout is over.
+//
+// # Traces
+//
+// A W3C traceparent in the message attribute of that name is continued: the
+// handler's context carries it (TraceFrom), and so do the worker's log lines.
 package worker

@@ -21,7 +21,8 @@ import (
 )
 
 // TestAgainstAnEmulator drives the worker through a real client: of ten
-// messages one is poison and one fails once.
+// messages one is no JSON, one fails once, one fails always and one takes
+// longer than the visibility timeout.
 func TestAgainstAnEmulator(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -44,9 +45,10 @@ func TestAgainstAnEmulator(t *testing.T) {
 		"RedrivePolicy": `{"maxReceiveCount":"3","deadLetterTargetArn":"` + attributes.Attributes["QueueArn"] + `"}`,
 	}})
 	require.NoError(t, err)
+	const noJSON, once, always, long = 5, 7, 8, 9
 	for i := range 10 {
 		body := `{"n":` + strconv.Itoa(i) + `}`
-		if i == 5 {
+		if i == noJSON {
 			body = "poison"
 		}
 		_, err := client.SendMessage(t.Context(), &sqs.SendMessageInput{QueueUrl: jobs.QueueUrl, MessageBody: &body})
@@ -54,42 +56,66 @@ func TestAgainstAnEmulator(t *testing.T) {
 	}
 
 	var mu sync.Mutex
-	attempts := map[int]int{}
+	attempts, finished, givenUp := map[int]int{}, map[int]int{}, []string{}
 	w, err := worker.New(worker.Config{
-		Queue: client, URL: *jobs.QueueUrl, Concurrency: 3, Wait: time.Second, Logger: slog.New(slog.DiscardHandler),
-		Handler: worker.JSON(func(_ context.Context, job struct{ N int }) error {
+		Queue: client, URL: *jobs.QueueUrl, Concurrency: 4, Wait: time.Second, Visibility: 3 * time.Second, Logger: slog.New(slog.DiscardHandler),
+		Handler: worker.JSON(func(ctx context.Context, job struct{ N int }) error {
+			mu.Lock()
+			attempts[job.N]++
+			attempt := attempts[job.N]
+			mu.Unlock()
+			switch {
+			case job.N == always, job.N == once && attempt == 1:
+				return errors.New("it does not work")
+			case job.N == long:
+				select {
+				case <-ctx.Done():
+					return context.Cause(ctx)
+				case <-time.After(4 * time.Second): // longer than the timeout
+				}
+			}
 			mu.Lock()
 			defer mu.Unlock()
-			attempts[job.N]++
-			if job.N == 7 && attempts[7] == 1 {
-				return errors.New("once")
-			}
+			finished[job.N]++
 			return nil
 		}),
+		OnGiveUp: func(_ context.Context, m worker.Message, reason error) error {
+			mu.Lock()
+			defer mu.Unlock()
+			givenUp = append(givenUp, m.Body)
+			return nil
+		},
 	})
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() { w.Run(ctx); close(done) }()
 	require.Eventually(t, func() bool {
-		out, err := client.ReceiveMessage(t.Context(), &sqs.ReceiveMessageInput{QueueUrl: dead.QueueUrl})
-		if err != nil || len(out.Messages) == 0 {
-			return false
-		}
 		mu.Lock()
 		defer mu.Unlock()
-		return *out.Messages[0].Body == "poison" && len(attempts) == 9 && attempts[7] >= 2
-	}, 20*time.Second, 100*time.Millisecond)
+		return len(finished) == 8 && len(givenUp) == 2
+	}, 20*time.Second, 50*time.Millisecond)
 	cancel()
 	<-done
-	for n, times := range attempts {
-		want := 1
-		if n == 7 {
-			want = 2
-		}
-		// At least: SQS delivers, and a client whose answer was lost sends, more than once.
-		require.GreaterOrEqual(t, times, want, "message %d", n)
+
+	for n, times := range finished {
+		require.Equal(t, 1, times, "message %d", n)
 	}
+	require.Equal(t, 2, attempts[once])
+	require.Equal(t, 3, attempts[always], "as often as the redrive policy permits")
+	require.Equal(t, 1, attempts[long], "it ran for longer than its visibility timeout")
+	require.ElementsMatch(t, []string{"poison", `{"n":8}`}, givenUp)
+
+	out, err := client.ReceiveMessage(t.Context(), &sqs.ReceiveMessageInput{QueueUrl: dead.QueueUrl, MaxNumberOfMessages: 10, MessageAttributeNames: []string{"All"}})
+	require.NoError(t, err)
+	why := map[string]string{}
+	for _, m := range out.Messages {
+		why[*m.Body] = *m.MessageAttributes[worker.AttributeReceives].StringValue + ": " + *m.MessageAttributes[worker.AttributeReason].StringValue
+	}
+	require.Len(t, why, 2)
+	require.Equal(t, "3: it does not work", why[`{"n":8}`])
+	require.Contains(t, why["poison"], "1: decode the body of message")
+
 	left, err := client.GetQueueAttributes(t.Context(), &sqs.GetQueueAttributesInput{
 		QueueUrl: jobs.QueueUrl, AttributeNames: []types.QueueAttributeName{types.QueueAttributeNameAll},
 	})

@@ -3,6 +3,7 @@ package worker_test
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"sync"
@@ -23,21 +24,26 @@ type queue struct {
 	mu       sync.Mutex
 	changed  chan struct{} // closed and replaced whenever something became visible
 	messages []*stored
-	dead     []*stored
-	deleted  []string // bodies
-	mostHeld int      // most messages in flight at any time
+	dead     []*stored               // by the redrive policy
+	moved    []*sqs.SendMessageInput // by the worker
+	deleted  []string                // bodies
+	deletes  int                     // requests
 	failing  func(operation string) error
 	receives int
 }
 
+// errHang makes a request hang until its context ends.
+var errHang = errors.New("hang")
+
 type stored struct {
-	id, body  string
-	sent      time.Time
-	visible   time.Time
-	receipts  int
-	extended  int
-	delays    []time.Duration // asked for through ChangeMessageVisibility
-	receiptAt []time.Time
+	id, body   string
+	sent       time.Time
+	visible    time.Time
+	receipts   int
+	extended   int
+	delays     []time.Duration // asked for through ChangeMessageVisibility
+	receiptAt  []time.Time
+	attributes map[string]types.MessageAttributeValue
 }
 
 func (m *stored) receipt() string { return m.id + "#" + strconv.Itoa(m.receipts) }
@@ -86,10 +92,9 @@ func (q *queue) next() <-chan time.Time {
 func (q *queue) take(in *sqs.ReceiveMessageInput) []types.Message {
 	q.receives++
 	var out []types.Message
-	now, held := time.Now(), 0
+	now := time.Now()
 	for _, m := range append([]*stored(nil), q.messages...) {
 		if m.visible.After(now) {
-			held++
 			continue
 		}
 		if len(out) == int(in.MaxNumberOfMessages) {
@@ -103,16 +108,14 @@ func (q *queue) take(in *sqs.ReceiveMessageInput) []types.Message {
 		m.receipts++
 		m.receiptAt = append(m.receiptAt, now)
 		m.visible = now.Add(time.Duration(in.VisibilityTimeout) * time.Second)
-		held++
 		out = append(out, types.Message{
-			MessageId: &m.id, Body: &m.body, ReceiptHandle: aws.String(m.receipt()),
+			MessageId: &m.id, Body: &m.body, ReceiptHandle: aws.String(m.receipt()), MessageAttributes: m.attributes,
 			Attributes: map[string]string{
 				"ApproximateReceiveCount": strconv.Itoa(m.receipts),
 				"SentTimestamp":           strconv.FormatInt(m.sent.UnixMilli(), 10),
 			},
 		})
 	}
-	q.mostHeld = max(q.mostHeld, held)
 	return out
 }
 
@@ -125,26 +128,76 @@ func (q *queue) remove(m *stored) {
 	}
 }
 
-func (q *queue) DeleteMessage(ctx context.Context, in *sqs.DeleteMessageInput, _ ...func(*sqs.Options)) (*sqs.DeleteMessageOutput, error) {
+func (q *queue) DeleteMessageBatch(ctx context.Context, in *sqs.DeleteMessageBatchInput, _ ...func(*sqs.Options)) (*sqs.DeleteMessageBatchOutput, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	q.deletes++
 	if err := cmp.Or(ctx.Err(), q.failing("delete")); err != nil {
 		return nil, err
 	}
-	for _, m := range q.messages {
-		if m.receipt() == *in.ReceiptHandle {
-			q.remove(m)
-			q.deleted = append(q.deleted, m.body)
-			break
+	out := &sqs.DeleteMessageBatchOutput{}
+	for _, entry := range in.Entries {
+		if q.failing("delete entry") != nil {
+			out.Failed = append(out.Failed, types.BatchResultErrorEntry{Id: entry.Id, Code: aws.String("InternalError")})
+			continue
 		}
+		for _, m := range q.messages {
+			if m.receipt() == *entry.ReceiptHandle {
+				q.remove(m)
+				q.deleted = append(q.deleted, m.body)
+				break
+			}
+		}
+		out.Successful = append(out.Successful, types.DeleteMessageBatchResultEntry{Id: entry.Id}) // also for an old receipt, as SQS does
 	}
-	return &sqs.DeleteMessageOutput{}, nil // also for an old receipt, as SQS does
+	return out, nil
+}
+
+func (q *queue) GetQueueAttributes(context.Context, *sqs.GetQueueAttributesInput, ...func(*sqs.Options)) (*sqs.GetQueueAttributesOutput, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if err := q.failing("attributes"); err != nil {
+		return nil, err
+	}
+	out := &sqs.GetQueueAttributesOutput{Attributes: map[string]string{}}
+	if q.maxReceives > 0 {
+		out.Attributes["RedrivePolicy"] = fmt.Sprintf(`{"deadLetterTargetArn":"arn:aws:sqs:eu-central-1:000000000000:dead","maxReceiveCount":"%d"}`, q.maxReceives)
+	}
+	return out, nil
+}
+
+func (q *queue) GetQueueUrl(_ context.Context, in *sqs.GetQueueUrlInput, _ ...func(*sqs.Options)) (*sqs.GetQueueUrlOutput, error) { //nolint:revive // The SDK names it so.
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if err := q.failing("url"); err != nil {
+		return nil, err
+	}
+	return &sqs.GetQueueUrlOutput{QueueUrl: aws.String("https://sqs/" + *in.QueueName)}, nil
+}
+
+// SendMessage takes what a worker moves to the dead-letter queue.
+func (q *queue) SendMessage(ctx context.Context, in *sqs.SendMessageInput, _ ...func(*sqs.Options)) (*sqs.SendMessageOutput, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if err := cmp.Or(ctx.Err(), q.failing("send")); err != nil {
+		return nil, err
+	}
+	if *in.QueueUrl != "https://sqs/dead" || len(in.MessageAttributes) > 10 {
+		return nil, fmt.Errorf("sent to %s with %d attributes", *in.QueueUrl, len(in.MessageAttributes))
+	}
+	q.moved = append(q.moved, in)
+	return &sqs.SendMessageOutput{MessageId: aws.String("copy")}, nil
 }
 
 func (q *queue) ChangeMessageVisibility(ctx context.Context, in *sqs.ChangeMessageVisibilityInput, _ ...func(*sqs.Options)) (*sqs.ChangeMessageVisibilityOutput, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if err := cmp.Or(ctx.Err(), q.failing("change")); err != nil {
+	if err := cmp.Or(ctx.Err(), q.failing("change")); errors.Is(err, errHang) {
+		q.mu.Unlock()
+		<-ctx.Done()
+		q.mu.Lock()
+		return nil, ctx.Err()
+	} else if err != nil {
 		return nil, err
 	}
 	for _, m := range q.messages {
@@ -167,7 +220,8 @@ func (q *queue) fail(f func(operation string) error) {
 	q.failing = f
 }
 
-// state returns how many messages were deleted, wait and are dead.
+// state returns how many messages were deleted, wait and were moved to the
+// dead-letter queue by the redrive policy.
 func (q *queue) state() (deleted, waiting, dead int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

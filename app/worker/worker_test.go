@@ -6,12 +6,16 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
+	"github.com/aws/smithy-go"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/loadbearing/loadbearing/app/worker"
@@ -44,6 +48,7 @@ func TestEveryMessageIsHandledOnceAndDeleted(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		q := newQueue(bodies(25)...)
+		kept := q.messages
 		var running, most, handled atomic.Int64
 		stop := start(t, worker.Config{Queue: q, Concurrency: 3, Handler: func(_ context.Context, m worker.Message) error {
 			if n := running.Add(1); n > most.Load() {
@@ -51,7 +56,13 @@ func TestEveryMessageIsHandledOnceAndDeleted(t *testing.T) {
 			}
 			defer running.Add(-1)
 			handled.Add(1)
+			began := time.Now()
 			time.Sleep(time.Second)
+			for _, k := range kept {
+				if k.id == m.ID && !k.receiptAt[0].Equal(began) {
+					t.Errorf("%s was received %v before there was room to start it", k.body, began.Sub(k.receiptAt[0]))
+				}
+			}
 			if m.Attempt != 1 || m.Sent.IsZero() || !strings.HasPrefix(m.Body, "job ") {
 				t.Errorf("got %+v", m)
 			}
@@ -65,8 +76,8 @@ func TestEveryMessageIsHandledOnceAndDeleted(t *testing.T) {
 		if most.Load() != 3 {
 			t.Errorf("at most %d ran at a time, want 3", most.Load())
 		}
-		if q.mostHeld > 3 {
-			t.Errorf("%d messages were received at a time, 3 can be started", q.mostHeld)
+		if q.deletes >= 25 {
+			t.Errorf("%d requests to delete 25 messages", q.deletes)
 		}
 	})
 }
@@ -157,32 +168,434 @@ func TestAPanicIsAFailureOfOneMessage(t *testing.T) {
 		}})
 		time.Sleep(10 * time.Minute)
 		stop()
-		if deleted, waiting, dead := q.state(); deleted != 2 || waiting != 0 || dead != 1 {
-			t.Errorf("deleted %d, waiting %d, dead %d; want 2, 0 and 1", deleted, waiting, dead)
+		if deleted, waiting, _ := q.state(); deleted != 3 || waiting != 0 {
+			t.Errorf("deleted %d, waiting %d; want 3 and 0", deleted, waiting)
+		}
+		reasons(t, q, "the handler panicked: index out of range")
+		if n := *q.moved[0].MessageAttributes[worker.AttributeReceives].StringValue; n != "3" {
+			t.Errorf("moved after %s receives, want 3", n)
 		}
 	})
 }
 
-func TestPoisonReachesTheDeadLetterQueueSoon(t *testing.T) {
+// reasons asserts why the worker moved messages to the dead-letter queue.
+func reasons(t *testing.T, q *queue, want ...string) {
+	t.Helper()
+	var got []string
+	for _, m := range q.moved {
+		got = append(got, *m.MessageAttributes[worker.AttributeReason].StringValue)
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("moved for the reasons %q, want %q", got, want)
+	}
+}
+
+func TestPoisonReachesTheDeadLetterQueueAtOnce(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		q := newQueue(append(bodies(9), "{")...)
+		q := newQueue(append(bodies(9), "poison")...)
 		q.maxReceives = 10
+		q.messages[9].attributes = map[string]types.MessageAttributeValue{"color": {DataType: aws.String("String"), StringValue: aws.String("red")}}
 		var receives atomic.Int64
-		stop := start(t, worker.Config{Queue: q, BackoffMax: time.Hour, Handler: func(ctx context.Context, m worker.Message) error {
-			if m.Body != "{" {
+		stop := start(t, worker.Config{Queue: q, Handler: func(_ context.Context, m worker.Message) error {
+			if m.Body != "poison" {
 				return nil
 			}
 			receives.Add(1)
-			return worker.JSON(func(context.Context, struct{}) error { return nil })(ctx, m)
+			return fmt.Errorf("handle it: %w", worker.Permanent(errors.New("no such\x00color")))
 		}})
-		// A second for each receive; the backoff of a failure would take minutes.
-		time.Sleep(11 * time.Second)
+		time.Sleep(time.Second)
 		stop()
-		if deleted, waiting, dead := q.state(); deleted != 9 || waiting != 0 || dead != 1 || receives.Load() != 10 {
-			t.Errorf("deleted %d, waiting %d, dead %d after %d receives; want 9, 0, 1 and 10", deleted, waiting, dead, receives.Load())
+		if deleted, waiting, dead := q.state(); deleted != 10 || waiting != 0 || dead != 0 || receives.Load() != 1 {
+			t.Errorf("deleted %d, waiting %d, dead %d after %d receives; want 10, 0, 0 and 1", deleted, waiting, dead, receives.Load())
+		}
+		reasons(t, q, "handle it: no such\uFFFDcolor")
+		moved := q.moved[0]
+		if *moved.MessageBody != "poison" || *moved.MessageAttributes["color"].StringValue != "red" || *moved.MessageAttributes[worker.AttributeOriginal].StringValue != "m9" {
+			t.Errorf("the dead letter is %+v", moved)
 		}
 	})
+}
+
+// A worker that may not send to the dead-letter queue, or is not to, leaves
+// poison to the redrive policy.
+func TestPoisonLeftToTheRedrivePolicy(t *testing.T) {
+	t.Parallel()
+	for name, leave := range map[string]func(*queue, *worker.Config){
+		"as configured": func(_ *queue, c *worker.Config) { c.LeaveToRedrive = true },
+		"dead-letter queue hidden": func(q *queue, _ *worker.Config) {
+			q.fail(func(operation string) error {
+				if operation == "url" {
+					return &smithy.GenericAPIError{Code: "AccessDenied", Fault: smithy.FaultClient}
+				}
+				return nil
+			})
+		},
+		"send refused": func(q *queue, _ *worker.Config) {
+			q.fail(func(operation string) error {
+				if operation == "send" {
+					return &smithy.GenericAPIError{Code: "AccessDenied", Fault: smithy.FaultClient}
+				}
+				return nil
+			})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				q := newQueue(append(bodies(9), "{")...)
+				q.maxReceives = 10
+				var receives atomic.Int64
+				c := worker.Config{Queue: q, BackoffMax: time.Hour, Handler: func(ctx context.Context, m worker.Message) error {
+					if m.Body != "{" {
+						return nil
+					}
+					receives.Add(1)
+					return worker.JSON(func(context.Context, struct{}) error { return nil })(ctx, m)
+				}}
+				leave(q, &c)
+				stop := start(t, c)
+				// A second for each receive; the backoff of a failure would take minutes.
+				time.Sleep(12 * time.Second)
+				stop()
+				if deleted, waiting, dead := q.state(); deleted != 9 || waiting != 0 || dead != 1 || receives.Load() != 10 {
+					t.Errorf("deleted %d, waiting %d, dead %d after %d receives; want 9, 0, 1 and 10", deleted, waiting, dead, receives.Load())
+				}
+				reasons(t, q)
+			})
+		})
+	}
+}
+
+func TestGivingUpIsRecordedBeforeTheMessageLeaves(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		q := newQueue("fails", "works")
+		q.maxReceives = 3
+		kept := q.messages
+		var tries int
+		stop := start(t, worker.Config{
+			Queue: q, Visibility: 6 * time.Second,
+			Handler: func(_ context.Context, m worker.Message) error {
+				if m.Last != (m.Attempt == 3) {
+					t.Errorf("attempt %d: Last is %t", m.Attempt, m.Last)
+				}
+				if m.Body == "fails" {
+					return fmt.Errorf("attempt %d", m.Attempt)
+				}
+				return nil
+			},
+			OnGiveUp: func(_ context.Context, m worker.Message, reason error) error {
+				// The database is away for longer than the visibility timeout.
+				if tries++; tries < 8 {
+					return errors.New("connection refused")
+				}
+				if m.Body != "fails" || reason.Error() != "attempt 3" {
+					t.Errorf("gave up %q because of %v", m.Body, reason)
+				}
+				q.mu.Lock()
+				defer q.mu.Unlock()
+				if len(q.moved) > 0 || len(q.dead) > 0 || kept[0].visible.Before(time.Now()) {
+					t.Error("the message left the queue before that was recorded")
+				}
+				return nil
+			},
+		})
+		time.Sleep(3 * time.Minute)
+		stop()
+		if tries != 8 {
+			t.Errorf("OnGiveUp was called %d times, want until it succeeded and no more", tries)
+		}
+		reasons(t, q, "attempt 3")
+		if deleted, waiting, dead := q.state(); deleted != 2 || waiting != 0 || dead != 0 || len(kept[0].receiptAt) != 3 {
+			t.Errorf("deleted %d, waiting %d, dead %d after %d receives", deleted, waiting, dead, len(kept[0].receiptAt))
+		}
+	})
+}
+
+func TestGivingUpWithoutARecordEnds(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		q := newQueue("fails")
+		q.maxReceives = 1
+		registry := prometheus.NewRegistry()
+		stop := start(t, worker.Config{
+			Queue: q, Registerer: registry,
+			Handler:  func(context.Context, worker.Message) error { return errors.New("why") },
+			OnGiveUp: func(context.Context, worker.Message, error) error { panic("a bug") },
+		})
+		time.Sleep(2 * time.Minute)
+		stop()
+		reasons(t, q, "why")
+		if got := value(t, registry, "loadbearing_worker_give_up_errors_total"); got != 1 {
+			t.Errorf("give_up_errors_total is %v, want 1", got)
+		}
+	})
+}
+
+func TestAnInterruptionOnTheLastReceiveIsRecorded(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		q := newQueue("slow")
+		q.maxReceives = 1
+		var recorded error
+		stop := start(t, worker.Config{
+			Queue: q, Drain: 5 * time.Second,
+			Handler:  func(ctx context.Context, _ worker.Message) error { <-ctx.Done(); return ctx.Err() },
+			OnGiveUp: func(ctx context.Context, _ worker.Message, reason error) error { recorded = reason; return ctx.Err() },
+		})
+		time.Sleep(time.Second)
+		stop()
+		if !errors.Is(recorded, worker.ErrDrained) || len(q.moved) != 1 {
+			t.Errorf("recorded %v and moved %d messages", recorded, len(q.moved))
+		}
+	})
+}
+
+func TestRetryAfter(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		runs, after time.Duration
+		want        time.Duration
+	}{
+		"as asked":            {0, 90 * time.Second, 90 * time.Second},
+		"part of a second":    {0, 1500 * time.Millisecond, 2 * time.Second},
+		"beyond what is held": {2 * time.Hour, 24 * time.Hour, 10*time.Hour - time.Second},
+		"negative":            {0, -time.Second, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				q := newQueue("later")
+				kept := q.messages[0]
+				stop := start(t, worker.Config{Queue: q, Concurrency: 1, MaxRuntime: 12 * time.Hour, Handler: func(_ context.Context, m worker.Message) error {
+					if m.Attempt > 1 {
+						return nil
+					}
+					time.Sleep(tc.runs)
+					return worker.RetryAfter(tc.after, errors.New("busy"))
+				}})
+				time.Sleep(25 * time.Hour)
+				stop()
+				if got := kept.receiptAt[1].Sub(kept.receiptAt[0]) - tc.runs; got != tc.want {
+					t.Errorf("received again after %v, want %v", got, tc.want)
+				}
+			})
+		})
+	}
+}
+
+func TestDrop(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		q := newQueue("nobody waits for it")
+		q.maxReceives = 5
+		stop := start(t, worker.Config{Queue: q, Handler: func(context.Context, worker.Message) error {
+			return worker.Drop(errors.New("its project was deleted"))
+		}, OnGiveUp: func(context.Context, worker.Message, error) error { t.Error("gave it up"); return nil }})
+		time.Sleep(time.Second)
+		stop()
+		if deleted, _, dead := q.state(); deleted != 1 || dead+len(q.moved) != 0 {
+			t.Errorf("deleted %d, dead %d", deleted, dead+len(q.moved))
+		}
+	})
+}
+
+func TestVersions(t *testing.T) {
+	t.Parallel()
+	var got []string
+	handler := worker.Versions(map[int]worker.Handler{
+		1: worker.JSON(func(_ context.Context, v struct{ Name string }) error { got = append(got, "1 "+v.Name); return nil }),
+		2: worker.JSON(func(_ context.Context, v struct{ Label string }) error { got = append(got, "2 "+v.Label); return nil }),
+	})
+	synctest.Test(t, func(t *testing.T) {
+		q := newQueue(`{"name":"a"}`, `{"version":1,"name":"b","more":true}`, `{"version":2,"label":"c"}`,
+			`{"version":3}`, `{"version":"two"}`, `[]`, `not JSON`, ``, `{"version":2,"label":7}`)
+		q.maxReceives = 5
+		stop := start(t, worker.Config{Queue: q, Concurrency: 1, Handler: handler})
+		time.Sleep(time.Minute)
+		stop()
+		if want := []string{"1 a", "1 b", "2 c"}; !slices.Equal(got, want) {
+			t.Errorf("handled %q, want %q", got, want)
+		}
+		if deleted, waiting, dead := q.state(); deleted != 9 || waiting != 0 || dead != 0 || len(q.moved) != 6 {
+			t.Fatalf("deleted %d, waiting %d, dead %d, moved %d; want 9, 0, 0 and 6", deleted, waiting, dead, len(q.moved))
+		}
+		if why := *q.moved[0].MessageAttributes[worker.AttributeReason].StringValue; why != "message m3 has version 3; this worker knows [1 2]" {
+			t.Errorf("the reason is %q", why)
+		}
+	})
+}
+
+func TestTraceIsContinued(t *testing.T) {
+	t.Parallel()
+	const sent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+	for name, tc := range map[string]struct {
+		traceparent string
+		continued   bool
+	}{
+		"sampled":      {sent, true},
+		"later":        {"cc" + sent[2:] + "-more", true},
+		"none":         {"", false},
+		"upper case":   {strings.ToUpper(sent), false},
+		"zero trace":   {"00-00000000000000000000000000000000-00f067aa0ba902b7-01", false},
+		"zero parent":  {"00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01", false},
+		"version ff":   {"ff" + sent[2:], false},
+		"longer 00":    {sent + "-more", false},
+		"short":        {sent[:50], false},
+		"other dashes": {strings.ReplaceAll(sent, "-", "_"), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				q := newQueue("job")
+				q.messages[0].attributes = map[string]types.MessageAttributeValue{
+					worker.AttributeTraceparent: {DataType: aws.String("String"), StringValue: &tc.traceparent},
+					worker.AttributeTracestate:  {DataType: aws.String("String"), StringValue: aws.String("vendor=1")},
+				}
+				var got worker.Trace
+				stop := start(t, worker.Config{Queue: q, Handler: func(ctx context.Context, _ worker.Message) error {
+					got, _ = worker.TraceFrom(ctx)
+					return nil
+				}})
+				time.Sleep(time.Second)
+				stop()
+				if continued := got.ID == "4bf92f3577b34da6a3ce929d0e0e4736"; continued != tc.continued {
+					t.Fatalf("got %+v", got)
+				}
+				want := worker.Trace{ID: got.ID, Span: got.Span}
+				if tc.continued {
+					want.Parent, want.Sampled, want.State = "00f067aa0ba902b7", true, "vendor=1"
+				}
+				if got != want || len(got.ID) != 32 || len(got.Span) != 16 || got.Span == got.Parent {
+					t.Errorf("got %+v, want %+v", got, want)
+				}
+				if p := got.Traceparent(); !strings.HasPrefix(p, "00-"+got.ID+"-"+got.Span+"-0") || strings.HasSuffix(p, "1") != tc.continued {
+					t.Errorf("passed on as %s", p)
+				}
+			})
+		})
+	}
+}
+
+// A job of a minute under a timeout of 30 seconds runs once, also when an
+// extension fails or hangs.
+func TestALongJobRunsOnceThoughAnExtensionFails(t *testing.T) {
+	t.Parallel()
+	for name, fault := range map[string]error{
+		"refused for a moment": errors.New("connection refused"),
+		"hangs":                errHang,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				q := newQueue("long")
+				kept := q.messages[0]
+				failed := 0
+				q.fail(func(operation string) error {
+					if operation == "change" && failed == 0 {
+						failed++
+						return fault
+					}
+					return nil
+				})
+				var calls int
+				stop := start(t, worker.Config{Queue: q, Visibility: 30 * time.Second, Handler: func(ctx context.Context, _ worker.Message) error {
+					calls++
+					select {
+					case <-ctx.Done():
+						return context.Cause(ctx)
+					case <-time.After(time.Minute):
+						return nil
+					}
+				}})
+				time.Sleep(5 * time.Minute)
+				stop()
+				if deleted, _, _ := q.state(); deleted != 1 || calls != 1 || len(kept.receiptAt) != 1 || failed != 1 {
+					t.Errorf("%d runs, %d receives, deleted %d, %d failed extensions; want 1 of each", calls, len(kept.receiptAt), deleted, failed)
+				}
+			})
+		})
+	}
+}
+
+func TestDeletesAreRepeated(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		operation string
+		times     int
+		deleted   int
+		errors    float64
+	}{
+		"request fails once": {"delete", 1, 5, 0},
+		"entries fail once":  {"delete entry", 5, 5, 0},
+		"refused for ever":   {"delete", 1000, 0, 5},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				q := newQueue(bodies(5)...)
+				left := tc.times
+				q.fail(func(operation string) error {
+					if operation != tc.operation || left == 0 {
+						return nil
+					}
+					left--
+					return errors.New("internal error")
+				})
+				registry := prometheus.NewRegistry()
+				stop := start(t, worker.Config{Queue: q, Concurrency: 10, Registerer: registry, Handler: func(context.Context, worker.Message) error { return nil }})
+				time.Sleep(10 * time.Second)
+				stop()
+				if deleted, _, _ := q.state(); deleted != tc.deleted {
+					t.Errorf("deleted %d, want %d", deleted, tc.deleted)
+				}
+				if got := value(t, registry, "loadbearing_worker_delete_errors_total"); got != tc.errors {
+					t.Errorf("delete_errors_total is %v, want %v", got, tc.errors)
+				}
+			})
+		})
+	}
+}
+
+func TestNothingIsReceivedBeforeTheRedrivePolicyIsKnown(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		q := newQueue("job")
+		q.fail(func(operation string) error {
+			if operation == "attributes" {
+				return errors.New("connection refused")
+			}
+			return nil
+		})
+		stop := start(t, worker.Config{Queue: q, Handler: func(context.Context, worker.Message) error { return nil }})
+		time.Sleep(time.Minute)
+		if q.receives != 0 {
+			t.Errorf("%d receives", q.receives)
+		}
+		q.fail(func(string) error { return nil })
+		time.Sleep(time.Minute)
+		stop()
+		if deleted, _, _ := q.state(); deleted != 1 {
+			t.Error("the worker did not go on after the queue came back")
+		}
+	})
+}
+
+// value returns a metric without labels.
+func value(t *testing.T, registry *prometheus.Registry, name string) float64 {
+	t.Helper()
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() == name {
+			return f.GetMetric()[0].GetCounter().GetValue()
+		}
+	}
+	t.Fatalf("there is no metric %s", name)
+	return 0
 }
 
 func TestDrainLetsHandlersFinish(t *testing.T) {
@@ -379,6 +792,9 @@ func TestMetrics(t *testing.T) {
 			}
 		}
 		want := map[string]float64{
+			"loadbearing_worker_age_seconds":          4,
+			"loadbearing_worker_delete_errors_total":  0,
+			"loadbearing_worker_give_up_errors_total": 0,
 			"loadbearing_worker_in_flight":            0,
 			"loadbearing_worker_messages_total done":  3,
 			"loadbearing_worker_messages_total retry": 1,

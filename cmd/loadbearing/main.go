@@ -34,6 +34,7 @@ func commands() []command {
 		{"diff", "say what a change does to the templates", runDiff},
 		{"cost", "estimate the monthly cost at list prices", runCost},
 		{"deploy", "deploy to the AWS account of the caller's credentials", runDeploy},
+		{"dlq", "list, show, redrive or purge dead letters", runDLQ},
 		{"build", "build the app and the CDK app", runBuild},
 		{"bench", "print the figures", runBench},
 	}
