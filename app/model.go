@@ -78,6 +78,7 @@ type Job struct {
 	ContentType string // of the original, as sniffed
 	Widths      []int  // asked for, pixels
 	Renditions  []Rendition
+	CreatedBy   uuid.UUID // who uploaded the image; zero when that is not known
 	CreatedAt   time.Time
 	UpdatedAt   time.Time
 }
@@ -105,12 +106,15 @@ const (
 
 // Services that work on an uploaded video in parallel.
 const (
-	ServiceProbe = "probe"
-	ServiceMeter = "meter"
+	ServiceProbe  = "probe"  // what the container says
+	ServiceIndex  = "index"  // full-text search
+	ServiceMeter  = "meter"  // bytes and seconds of each tenant and day
+	ServiceNotify = "notify" // tells the browser and the tenant's webhook
 )
 
-// VideoServices are the services a video waits for.
-func VideoServices() []string { return []string{ServiceProbe, ServiceMeter} }
+// VideoServices are the services a video waits for. Nothing waits for
+// ServiceNotify, which tells of what the others did.
+func VideoServices() []string { return []string{ServiceProbe, ServiceIndex, ServiceMeter} }
 
 // Video is one uploaded file and what the services found in it.
 type Video struct {
@@ -122,16 +126,18 @@ type Video struct {
 	Bytes       int64
 	Key         string // object key
 	Status      VideoStatus
-	Reason      string // why it failed, for the user
-	Probe       *Probe // nil until probed
-	Metered     bool   // its bytes are in the tenant's usage
+	Reason      string    // why it failed, for the user
+	Probe       *Probe    // nil until probed
+	Indexed     bool      // search finds it
+	Metered     bool      // its bytes are in the tenant's usage
+	CreatedBy   uuid.UUID // who uploaded it; zero when that is not known
 	CreatedAt   time.Time
 	UpdatedAt   time.Time
 }
 
 // Probe is what the container of a video says about it.
 type Probe struct {
-	Container string  `json:"container"` // "mp4" or "mov"
+	Container string  `json:"container"` // "mp4", "mov", "webm" or "matroska"
 	Seconds   float64 `json:"seconds"`
 	Tracks    []Track `json:"tracks"`
 	Width     int     `json:"width"`    // pixels of the first video track

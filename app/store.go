@@ -61,9 +61,11 @@ type Jobs interface {
 	ByImage(ctx context.Context, tenant, image uuid.UUID) (Job, error)
 	// Start marks the job running and returns it. A final job is returned as it is: its work is done already.
 	Start(ctx context.Context, tenant, id uuid.UUID) (Job, error)
-	// Finish marks the job done with its renditions unless it is final already.
+	// Finish marks the job done with its renditions and, in the same transaction, writes its ImageDone event,
+	// unless it is final already.
 	Finish(ctx context.Context, tenant, id uuid.UUID, renditions []Rendition) error
-	// Fail marks the job failed for a reason shown to the user unless it is final already.
+	// Fail marks the job failed for a reason shown to the user and, in the same transaction, writes its
+	// ImageFailed event, unless it is final already.
 	Fail(ctx context.Context, tenant, id uuid.UUID, reason string) error
 }
 
@@ -75,16 +77,61 @@ type Videos interface {
 	// List returns a project's videos, newest first.
 	List(ctx context.Context, tenant, project uuid.UUID, page Page) ([]Video, error)
 	Delete(ctx context.Context, tenant, id uuid.UUID) (Video, error)
-	// Probed records the probe's finding, or the reason why there is none, once.
+	// Search returns a project's videos that have every word of text in their name or in what the probe found,
+	// newest first. A word matches what begins with it. A text without a word finds nothing.
+	Search(ctx context.Context, tenant, project uuid.UUID, text string, page Page) ([]Video, error)
+	// Probed records the probe's finding, or the reason why there is none, once, with its VideoProbed or VideoFailed event.
 	Probed(ctx context.Context, tenant, id uuid.UUID, p *Probe, reason string) error
+	// Indexed makes search find the video by all that is known of it now.
+	Indexed(ctx context.Context, tenant, id uuid.UUID) error
 	// Metered adds the bytes of a video to its tenant's usage of the day, exactly once per event.
 	Metered(ctx context.Context, event uuid.UUID, day time.Time, u VideoUploaded) error
+	// MeteredDuration adds the duration of a video to its tenant's usage of the day it was uploaded on, exactly once per event.
+	MeteredDuration(ctx context.Context, event uuid.UUID, p VideoProbed) error
+}
+
+// Webhook is where a tenant wants its events.
+type Webhook struct {
+	TenantID  uuid.UUID
+	URL       string // https
+	Secret    string // signs; "whsec_" and the key in base64, as Standard Webhooks has it
+	CreatedAt time.Time
+}
+
+// Webhooks stores at most one webhook for each tenant.
+type Webhooks interface {
+	// Set stores or replaces the tenant's webhook.
+	Set(ctx context.Context, w Webhook) error
+	Get(ctx context.Context, tenant uuid.UUID) (Webhook, error)
+	Delete(ctx context.Context, tenant uuid.UUID) error
+	// Due returns the tenant's webhook if it has one that has not accepted the event yet.
+	Due(ctx context.Context, tenant, event uuid.UUID) (w Webhook, due bool, err error)
+	// Accepted records that the webhook has the event.
+	Accepted(ctx context.Context, tenant, event uuid.UUID) error
+}
+
+// Notices brings the events of each aggregate into their order.
+type Notices interface {
+	// Deliver hands over an event once those before it were: it calls deliver with its body and then with the
+	// bodies of those that came too early, or keeps it when it is early itself. An event that was delivered is not
+	// delivered again, except after a crash between deliver and the end of its transaction. Events of one aggregate
+	// wait for each other; deliver must take no longer than a second.
+	Deliver(ctx context.Context, n Notice, deliver func(ctx context.Context, body []byte) error) error
+}
+
+// Notice is an event on its way to those who want to know.
+type Notice struct {
+	TenantID  uuid.UUID
+	Aggregate uuid.UUID
+	Sequence  Sequence // from 1
+	Body      []byte   // JSON
 }
 
 // Usage is a tenant's consumption on one UTC day.
 type Usage struct {
-	Day   time.Time
-	Bytes int64
+	Day      time.Time
+	Bytes    int64         // uploaded
+	Duration time.Duration // of the videos uploaded, to the millisecond
 }
 
 // Object is a stored object being read. Close releases its connection.

@@ -84,14 +84,20 @@ func (p *parser) parseEsds(b box, t *track) error {
 			object = d.DecoderConfigDescriptor.ObjectTypeIndication
 			t.codec = fmt.Sprintf("mp4a.%02x", object)
 		case d.Tag == mp4.DecSpecificInfoTag && object == mpeg4Audio && len(d.Data) >= 2:
-			kind := int(d.Data[0] >> 3)
-			if kind == 31 { // escaped: 32 and the next six bits
-				kind = 32 + int(d.Data[0]&7)<<3 + int(d.Data[1]>>5)
-			}
-			t.codec = fmt.Sprintf("mp4a.%02x.%d", object, kind)
+			t.codec = fmt.Sprintf("mp4a.%02x.%d", object, audioObject(d.Data))
 		}
 	}
 	return nil
+}
+
+// audioObject returns the audio object type that the two first bytes of a
+// decoder's configuration name.
+func audioObject(config []byte) int {
+	kind := int(config[0] >> 3)
+	if kind == 31 { // escaped: 32 and the next six bits
+		kind = 32 + int(config[0]&7)<<3 + int(config[1]>>5)
+	}
+	return kind
 }
 
 func avcFormat(format string) string {

@@ -1,6 +1,7 @@
 // Package container reads what the container of a video says about it: how
 // long it is, what is in it and in which codecs, without reading the media
-// itself. It knows MP4 (ISO/IEC 14496-12 and -14) and QuickTime.
+// itself. It knows MP4 (ISO/IEC 14496-12 and -14), QuickTime, and WebM and
+// Matroska (RFC 8794 and 9559).
 package container
 
 import (
@@ -23,10 +24,11 @@ const (
 	maxDepth   = 10
 	maxTracks  = 64
 	maxPayload = 1 << 20 // bytes of one box that is read whole
+	maxSeconds = 366 * 24 * 3600
 )
 
 // Probe reads the structure of a video of size bytes and returns what it
-// says. What is no MP4 or QuickTime file, is truncated or makes no sense is
+// says. What is no video of these kinds, is truncated or makes no sense is
 // app.CodeInvalid with a reason for the user; errors of r are passed on.
 func Probe(r io.ReadSeeker, size int64) (app.Probe, error) {
 	p := &parser{r: r, size: size}
@@ -58,11 +60,13 @@ type parser struct {
 	size int64
 
 	boxes     int
+	container string
 	quicktime bool
 	moov      bool
 	movie     clock   // mvhd
 	fragments uint64  // mehd, in the movie's clock
 	segments  float64 // seconds, of sidx
+	stated    float64 // seconds, of a Matroska file
 	tracks    []track
 }
 
@@ -115,7 +119,7 @@ func (p *parser) walk(start, end int64, depth int, visit func(box) (more bool, e
 			return malformed("its box header at byte %d cannot be read: %w", start, err)
 		}
 		if depth == 0 && start == 0 && !isFirst(info.Type) {
-			return malformed("it does not begin as an MP4 or QuickTime file does")
+			return malformed("it does not begin as an MP4, QuickTime, WebM or Matroska file does")
 		}
 		if info.ExtendToEOF {
 			// Only the last box of a file may; inside another it would be a lie about its size.
@@ -197,7 +201,16 @@ func (p *parser) parse() error {
 	if p.size < mp4.SmallHeaderSize {
 		return malformed("it has only %d bytes", p.size)
 	}
-	p.quicktime = true // files without ftyp are older than it
+	if is, err := p.isMatroska(); err != nil {
+		return err
+	} else if is {
+		return p.parseMatroska()
+	}
+	return p.parseMovie()
+}
+
+func (p *parser) parseMovie() error {
+	p.container, p.quicktime = "mov", true // files without ftyp are older than it
 	err := p.walk(0, p.size, 0, func(b box) (bool, error) {
 		switch b.kind.String() {
 		case "ftyp":
@@ -205,7 +218,9 @@ func (p *parser) parse() error {
 			if err := p.unmarshal(b, &brands); err != nil {
 				return false, err
 			}
-			p.quicktime = brands.MajorBrand == mp4.BrandQT()
+			if p.quicktime = brands.MajorBrand == mp4.BrandQT(); !p.quicktime {
+				p.container = "mp4"
+			}
 		case "moov":
 			if p.moov {
 				return false, malformed("it has more than one index (moov)")
@@ -385,9 +400,9 @@ func (p *parser) result() (app.Probe, error) {
 	if len(p.tracks) == 0 {
 		return app.Probe{}, malformed("it has no tracks")
 	}
-	out := app.Probe{Container: "mp4", Seconds: p.seconds()}
-	if p.quicktime {
-		out.Container = "mov"
+	out := app.Probe{Container: p.container, Seconds: p.seconds()}
+	if out.Seconds > maxSeconds {
+		return app.Probe{}, malformed("it says it is %.0f seconds long, more than a year", out.Seconds)
 	}
 	playable := false
 	for _, t := range p.tracks {
@@ -417,9 +432,13 @@ func (p *parser) result() (app.Probe, error) {
 	return out, nil
 }
 
-// seconds returns the duration by the first source that knows it: the movie's
+// seconds returns the duration by the first source that knows it: of Matroska
+// its header or its last frame; of MP4 the movie's
 // header, the fragments' header, the segment index, the longest track.
 func (p *parser) seconds() float64 {
+	if p.stated > 0 {
+		return p.stated
+	}
 	if s := p.movie.seconds(); s > 0 {
 		return s
 	}

@@ -8,12 +8,14 @@
 package outbox
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/loadbearing/loadbearing/app"
@@ -27,6 +29,8 @@ type Store interface {
 	Pending(ctx context.Context, limit int) ([]app.Message, error)
 	// Settle removes the published messages and delays the failed ones.
 	Settle(ctx context.Context, published []int64, failed map[int64]time.Duration) error
+	// Backlog returns how many messages wait and how old the oldest is.
+	Backlog(ctx context.Context) (messages int, oldest time.Duration, err error)
 }
 
 // Publisher hands messages to a receiver. The result has one entry for each
@@ -46,8 +50,9 @@ type Relay struct {
 	Poll time.Duration
 	// Standby is how often the others try to lead; default 2 s.
 	Standby time.Duration
-	// Published is called, if set, with the number of messages accepted and failed in each round.
-	Published func(accepted, failed int)
+	// Measure is how often the leader measures the backlog; default 10 s.
+	Measure time.Duration
+	Metrics *Metrics // optional
 }
 
 const (
@@ -60,10 +65,7 @@ const (
 
 // Run relays until ctx ends. Every instance runs it; one leads at a time.
 func (r *Relay) Run(ctx context.Context) {
-	standby := r.Standby
-	if standby == 0 {
-		standby = 2 * time.Second
-	}
+	standby := cmp.Or(r.Standby, 2*time.Second)
 	for ctx.Err() == nil {
 		led, err := r.Store.Lead(ctx, r.lead)
 		if err != nil && ctx.Err() == nil {
@@ -75,11 +77,14 @@ func (r *Relay) Run(ctx context.Context) {
 }
 
 func (r *Relay) lead(ctx context.Context, wake <-chan struct{}) error {
-	poll := r.Poll
-	if poll == 0 {
-		poll = time.Second
-	}
+	poll := cmp.Or(r.Poll, time.Second)
 	r.Log.InfoContext(ctx, "leading the outbox relay")
+	if r.Metrics != nil {
+		measured := make(chan struct{})
+		measuring, stop := context.WithCancel(ctx)
+		go func() { defer close(measured); r.measure(measuring) }()
+		defer func() { stop(); <-measured }()
+	}
 	for {
 		more, err := r.round(ctx)
 		if err != nil {
@@ -91,6 +96,25 @@ func (r *Relay) lead(ctx context.Context, wake <-chan struct{}) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
+	}
+}
+
+// measure keeps the metrics of the backlog while this process leads. It does
+// so beside the rounds: a receiver that hangs must not hide what waits for it.
+func (r *Relay) measure(ctx context.Context) {
+	r.Metrics.leading.Set(1)
+	defer func() {
+		r.Metrics.leading.Set(0)
+		r.Metrics.backlog(0, 0)
+	}()
+	for ctx.Err() == nil {
+		messages, oldest, err := r.Store.Backlog(ctx)
+		if err == nil {
+			r.Metrics.backlog(messages, oldest)
+		} else if ctx.Err() == nil {
+			r.Log.WarnContext(ctx, "outbox not measured", "error", err)
+		}
+		wait(ctx, cmp.Or(r.Measure, 10*time.Second), nil)
 	}
 }
 
@@ -108,8 +132,21 @@ func (r *Relay) round(ctx context.Context) (bool, error) {
 	failed := map[int64]time.Duration{}
 	publishing, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
+	// At the same time: one destination that hangs takes the others no time.
+	outcome := map[app.Destination][]error{}
+	var mu sync.Mutex
+	var wg sync.WaitGroup
 	for destination, ms := range byDestination {
-		errs := r.publish(publishing, destination, ms)
+		wg.Go(func() {
+			errs := r.publish(publishing, destination, ms)
+			mu.Lock()
+			defer mu.Unlock()
+			outcome[destination] = errs
+		})
+	}
+	wg.Wait()
+	for destination, ms := range byDestination {
+		errs := outcome[destination]
 		for i, m := range ms {
 			if errs[i] == nil {
 				published = append(published, m.Sequence)
@@ -127,8 +164,8 @@ func (r *Relay) round(ctx context.Context) (bool, error) {
 	if err := r.Store.Settle(settling, published, failed); err != nil {
 		return false, err
 	}
-	if r.Published != nil {
-		r.Published(len(published), len(failed))
+	if r.Metrics != nil {
+		r.Metrics.count(len(published), len(failed))
 	}
 	return len(published) > 0, nil
 }

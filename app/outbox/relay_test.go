@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 
 	"github.com/loadbearing/loadbearing/app"
@@ -158,4 +160,107 @@ func TestARelayThatLosesItsConnectionLeadsAgain(t *testing.T) {
 	require.Eventually(t, func() bool { return db.Ping(t.Context()) == nil }, 5*time.Second, time.Millisecond)
 	upload(t, db, o)
 	r.await(t, 1)
+}
+
+func TestTheLeaderMeasuresTheBacklog(t *testing.T) {
+	t.Parallel()
+	db := dbtest.New(t)
+	o := db.Register(t)
+	r := newReceiver()
+	r.fail = func(app.Message) error { return errors.New("not now") }
+	metrics := outbox.NewMetrics()
+	reg := prometheus.NewPedanticRegistry()
+	require.NoError(t, reg.Register(metrics))
+	value := func(name string) float64 {
+		families, err := reg.Gather()
+		require.NoError(t, err)
+		for _, f := range families {
+			if f.GetName() == "loadbearing_outbox_"+name {
+				return f.GetMetric()[0].GetGauge().GetValue()
+			}
+		}
+		return -1
+	}
+	for range 3 {
+		upload(t, db, o)
+	}
+	relay := &outbox.Relay{
+		Store: db.Outbox(), Log: slog.New(slog.DiscardHandler), Poll: 10 * time.Millisecond, Measure: 10 * time.Millisecond, Metrics: metrics,
+		Publishers: map[app.Destination]outbox.Publisher{app.DestinationEvents: r},
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); relay.Run(ctx) }()
+	require.Eventually(t, func() bool { return value("waiting") == 3 && value("oldest_seconds") > 0 }, 5*time.Second, 5*time.Millisecond)
+	require.InDelta(t, 1, value("leading"), 0)
+	cancel()
+	<-done
+	require.Zero(t, value("leading"))
+	require.Zero(t, value("waiting"), "who does not lead knows nothing of it")
+}
+
+// Of three videos, each with its history of events, whatever is refused now and
+// then and whoever leads.
+func TestEachAggregateIsPublishedInOrder(t *testing.T) {
+	t.Parallel()
+	db := dbtest.New(t)
+	o := db.Register(t)
+	r := newReceiver()
+	refused := map[uuid.UUID]bool{}
+	r.fail = func(m app.Message) error {
+		if !refused[m.ID] && m.Sequence%2 == 0 {
+			refused[m.ID] = true
+			return errors.New("not now")
+		}
+		return nil
+	}
+	stop := start(t, db.DB, r, 10*time.Millisecond)
+	for range 3 {
+		v := upload(t, db, o)
+		require.NoError(t, db.Videos().Indexed(t.Context(), v.TenantID, v.ID))
+		require.NoError(t, db.Videos().Metered(t.Context(), dbtest.NewID(t), time.Now(), app.VideoUploaded{TenantID: v.TenantID, VideoID: v.ID}))
+		require.NoError(t, db.Videos().Probed(t.Context(), v.TenantID, v.ID, &app.Probe{Container: "mp4"}, ""))
+		r.await(t, 1)
+		stop()
+		stop = start(t, db.DB, r, 10*time.Millisecond)
+	}
+	got := map[uuid.UUID][]string{}
+	for _, m := range r.await(t, 6) {
+		got[m.Aggregate] = append(got[m.Aggregate], m.EventType)
+	}
+	require.Len(t, got, 3)
+	for _, types := range got {
+		require.Equal(t, []string{app.EventVideoUploaded, app.EventVideoProbed, app.EventVideoReady}, types)
+	}
+}
+
+// hung is a receiver that answers nobody.
+type hung struct{}
+
+func (hung) Publish(ctx context.Context, ms []app.Message) []error {
+	<-ctx.Done()
+	return slices.Repeat([]error{ctx.Err()}, len(ms))
+}
+
+func TestADestinationThatHangsTakesTheOthersNoTime(t *testing.T) {
+	t.Parallel()
+	db := dbtest.New(t)
+	o := db.Register(t)
+	id := dbtest.NewID(t)
+	require.NoError(t, db.Jobs().Create(t.Context(), app.Job{ID: id, TenantID: o.Tenant.ID, ProjectID: o.Project.ID, ImageID: id, SourceKey: "k", Widths: []int{1}, CreatedAt: time.Now(), UpdatedAt: time.Now()}))
+	upload(t, db, o)
+	r := newReceiver()
+	relay := &outbox.Relay{
+		Store: db.Outbox(), Log: slog.New(slog.DiscardHandler),
+		Publishers: map[app.Destination]outbox.Publisher{app.DestinationEvents: r, app.DestinationJobs: hung{}},
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); relay.Run(ctx) }()
+	defer func() { cancel(); <-done }()
+	select {
+	case <-r.arrived:
+	case <-time.After(5 * time.Second):
+		t.Fatal("the event waited for the job queue")
+	}
 }

@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"github.com/google/uuid"
@@ -19,11 +20,14 @@ var _ app.Jobs = Jobs{}
 // Jobs returns the store of image jobs.
 func (db *DB) Jobs() Jobs { return Jobs{db} }
 
-const jobColumns = `id, tenant_id, project_id, image_id, status, reason, source_key, content_type, widths, renditions, created_at, updated_at`
+const jobColumns = `id, tenant_id, project_id, image_id, status, reason, source_key, content_type, widths, renditions,
+	coalesce(created_by, ` + unknown + `), created_at, updated_at`
 
-func scanJob(row pgx.Row, j *app.Job) error {
-	return row.Scan(&j.ID, &j.TenantID, &j.ProjectID, &j.ImageID, &j.Status, &j.Reason, &j.SourceKey,
-		&j.ContentType, &j.Widths, &j.Renditions, &j.CreatedAt, &j.UpdatedAt)
+func scanJob(row pgx.Row, j *app.Job, more ...any) error {
+	return row.Scan(append([]any{
+		&j.ID, &j.TenantID, &j.ProjectID, &j.ImageID, &j.Status, &j.Reason, &j.SourceKey,
+		&j.ContentType, &j.Widths, &j.Renditions, &j.CreatedBy, &j.CreatedAt, &j.UpdatedAt,
+	}, more...)...)
 }
 
 // Create implements app.Jobs.
@@ -33,9 +37,9 @@ func (s Jobs) Create(ctx context.Context, j app.Job) error {
 		return fmt.Errorf("create a job: %w", err)
 	}
 	return s.db.batch(ctx, "create a job", j.TenantID, func(b *pgx.Batch) {
-		b.Queue(`insert into jobs (id, tenant_id, project_id, image_id, status, source_key, content_type, widths, created_at, updated_at)
-			values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
-			j.ID, j.TenantID, j.ProjectID, j.ImageID, app.JobQueued, j.SourceKey, j.ContentType, j.Widths, j.CreatedAt, j.UpdatedAt)
+		b.Queue(`insert into jobs (id, tenant_id, project_id, image_id, status, source_key, content_type, widths, created_by, created_at, updated_at)
+			values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
+			j.ID, j.TenantID, j.ProjectID, j.ImageID, app.JobQueued, j.SourceKey, j.ContentType, j.Widths, known(j.CreatedBy), j.CreatedAt, j.UpdatedAt)
 		queueMessage(b, app.Message{
 			ID: j.ID, TenantID: j.TenantID, Destination: app.DestinationJobs, Aggregate: j.ID, Body: body,
 		})
@@ -81,17 +85,52 @@ func (s Jobs) Fail(ctx context.Context, tenant, id uuid.UUID, reason string) err
 	return s.final(ctx, "fail a job", tenant, id, app.JobFailed, reason, []app.Rendition{})
 }
 
-// final settles a job once; a job that is settled already stays as it is.
+// final settles a job once and tells of it; a job that is settled already stays
+// as it is.
 func (s Jobs) final(ctx context.Context, what string, tenant, id uuid.UUID, status app.JobStatus, reason string, renditions []app.Rendition) error {
-	return s.db.batch(ctx, what, tenant, func(b *pgx.Batch) {
-		b.Queue(`with settled as (
-				update jobs set status = $3, reason = $4, renditions = $5, updated_at = now()
-				where tenant_id = $1 and id = $2 and status not in ('done', 'failed')
-			)
-			select id from jobs where tenant_id = $1 and id = $2`, tenant, id, status, reason, renditions).
-			QueryRow(func(row pgx.Row) error {
-				var found uuid.UUID
-				return row.Scan(&found)
-			})
+	return s.db.tx(ctx, what, tenant, func(tx pgx.Tx) error {
+		var j app.Job
+		var sequence app.Sequence
+		err := scanJob(tx.QueryRow(ctx, `update jobs set status = $3, reason = $4, renditions = $5, updated_at = now(), events = events + 1
+			where tenant_id = $1 and id = $2 and status not in ('done', 'failed')
+			returning `+jobColumns+`, events`, tenant, id, status, reason, renditions), &j, &sequence)
+		if errors.Is(err, pgx.ErrNoRows) {
+			var found uuid.UUID
+			return tx.QueryRow(ctx, "select id from jobs where tenant_id = $1 and id = $2", tenant, id).Scan(&found)
+		}
+		if err != nil {
+			return err
+		}
+		m, err := settled(j, sequence)
+		if err != nil {
+			return err
+		}
+		var b pgx.Batch
+		queueMessage(&b, m)
+		return tx.SendBatch(ctx, &b).Close()
 	})
+}
+
+// settled returns the message of the event that tells of a final job.
+func settled(j app.Job, sequence app.Sequence) (app.Message, error) {
+	if j.Status == app.JobFailed {
+		e, err := app.NewEvent(EventSource, app.EventImageFailed, j.ID, sequence, j.UpdatedAt, app.ImageFailed{
+			TenantID: j.TenantID, ProjectID: j.ProjectID, ImageID: j.ImageID, JobID: j.ID, CreatedBy: j.CreatedBy, Reason: j.Reason,
+		})
+		if err != nil {
+			return app.Message{}, err
+		}
+		return eventMessage(j.TenantID, j.ID, e)
+	}
+	renditions := make([]app.ImageRendition, len(j.Renditions))
+	for i, r := range j.Renditions {
+		renditions[i] = app.ImageRendition{Width: r.Width, Height: r.Height, Bytes: r.Bytes, ContentType: r.ContentType}
+	}
+	e, err := app.NewEvent(EventSource, app.EventImageDone, j.ID, sequence, j.UpdatedAt, app.ImageDone{
+		TenantID: j.TenantID, ProjectID: j.ProjectID, ImageID: j.ImageID, JobID: j.ID, CreatedBy: j.CreatedBy, Renditions: renditions,
+	})
+	if err != nil {
+		return app.Message{}, err
+	}
+	return eventMessage(j.TenantID, j.ID, e)
 }

@@ -2,10 +2,12 @@ package postgres
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/loadbearing/loadbearing/app"
@@ -26,6 +28,25 @@ const setRelay = "select set_config('app.relay', 'on', true)"
 func queueMessage(b *pgx.Batch, m app.Message) {
 	b.Queue(`insert into outbox (id, tenant_id, destination, aggregate, event_type, body) values ($1, $2, $3, $4, $5, $6)`,
 		m.ID, m.TenantID, m.Destination, m.Aggregate, m.EventType, string(m.Body))
+}
+
+// eventMessage returns the message that publishes an event of an aggregate.
+func eventMessage[T any](tenant, aggregate uuid.UUID, e app.Event[T]) (app.Message, error) {
+	body, err := json.Marshal(e)
+	if err != nil {
+		return app.Message{}, fmt.Errorf("encode event %s: %w", e.Type, err)
+	}
+	return app.Message{
+		ID: e.ID, TenantID: tenant, Destination: app.DestinationEvents, Aggregate: aggregate, EventType: e.Type, Body: body,
+	}, nil
+}
+
+// known returns an id as the database has it: null for the zero one.
+func known(id uuid.UUID) *uuid.UUID {
+	if id == uuid.Nil {
+		return nil
+	}
+	return &id
 }
 
 // Lead runs fn while this process holds the relay's lock, and reports whether

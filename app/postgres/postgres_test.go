@@ -3,6 +3,7 @@ package postgres_test
 import (
 	"context"
 	"encoding/json"
+	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -38,7 +39,9 @@ func TestMigrateFromSeveralPlacesAtOnce(t *testing.T) {
 		require.NoError(t, errs[i])
 		total += applied[i]
 	}
-	require.Equal(t, 1, total, "each migration is applied once")
+	files, err := filepath.Glob("migrations/*.sql")
+	require.NoError(t, err)
+	require.Len(t, files, total, "each migration is applied once")
 
 	// A rotated password takes effect with the next run.
 	role.Password = "two"
@@ -84,9 +87,11 @@ func TestRowLevelSecurityHoldsWithoutWhereClauses(t *testing.T) {
 		require.NoError(t, db.Videos().Create(t.Context(), v))
 		require.NoError(t, db.Videos().Metered(t.Context(), uuid.New(), now, app.VideoUploaded{TenantID: o.Tenant.ID, VideoID: v.ID, Bytes: 1}))
 		require.NoError(t, db.Jobs().Create(t.Context(), newJob(t, o)))
+		require.NoError(t, db.Notices().Deliver(t.Context(), app.Notice{TenantID: o.Tenant.ID, Aggregate: v.ID, Sequence: 2}, nil))
+		require.NoError(t, db.Webhooks().Set(t.Context(), app.Webhook{TenantID: o.Tenant.ID, URL: "https://example.com", Secret: "x", CreatedAt: now}))
 	}
 	pool := raw(t, db.Config)
-	tables := []string{"tenants", "users", "sessions", "refresh_tokens", "projects", "jobs", "videos", "usage_days", "consumed_events"}
+	tables := []string{"tenants", "users", "sessions", "refresh_tokens", "projects", "jobs", "videos", "usage_days", "consumed_events", "notices", "early_notices", "webhooks"}
 	for _, table := range tables {
 		count := func(tenant string) (n int) {
 			require.NoError(t, pgx.BeginFunc(t.Context(), pool, func(tx pgx.Tx) error {
@@ -302,7 +307,7 @@ func newJob(t *testing.T, o dbtest.Owner) app.Job {
 	return app.Job{
 		ID: dbtest.NewID(t), TenantID: o.Tenant.ID, ProjectID: o.Project.ID, ImageID: id, Status: app.JobQueued,
 		SourceKey: app.OriginalKey(o.Tenant.ID, id), ContentType: "image/png", Widths: []int{320, 1280},
-		Renditions: []app.Rendition{}, CreatedAt: now, UpdatedAt: now,
+		Renditions: []app.Rendition{}, CreatedBy: o.User.ID, CreatedAt: now, UpdatedAt: now,
 	}
 }
 
@@ -359,7 +364,7 @@ func newVideo(t *testing.T, o dbtest.Owner) app.Video {
 	id := dbtest.NewID(t)
 	return app.Video{
 		ID: id, TenantID: o.Tenant.ID, ProjectID: o.Project.ID, Filename: "a.mp4", ContentType: "video/mp4", Bytes: 1000,
-		Key: app.VideoKey(o.Tenant.ID, id), Status: app.VideoProcessing, CreatedAt: now, UpdatedAt: now,
+		Key: app.VideoKey(o.Tenant.ID, id), Status: app.VideoProcessing, CreatedBy: o.User.ID, CreatedAt: now, UpdatedAt: now,
 	}
 }
 
@@ -395,11 +400,15 @@ func TestVideoStatusFollowsTheReports(t *testing.T) {
 	require.Equal(t, app.VideoProcessing, status(good))
 	report(good, probe, "")
 	report(good, nil, "a second report changes nothing")
+	require.Equal(t, app.VideoProcessing, status(good))
+	require.NoError(t, s.Indexed(t.Context(), good.TenantID, good.ID))
 	require.Equal(t, app.VideoReady, status(good))
 	got, err := s.Get(t.Context(), o.Tenant.ID, good.ID)
 	require.NoError(t, err)
 	require.Equal(t, probe, got.Probe)
 	require.True(t, got.Metered)
+	require.True(t, got.Indexed)
+	require.Equal(t, o.User.ID, got.CreatedBy)
 
 	report(bad, nil, "it is text")
 	require.Equal(t, app.VideoFailed, status(bad))
@@ -420,7 +429,8 @@ func TestVideoStatusFollowsTheReports(t *testing.T) {
 	for _, err := range []error{
 		second(s.Get(t.Context(), other.Tenant.ID, good.ID)), second(s.Delete(t.Context(), other.Tenant.ID, good.ID)),
 		second(s.List(t.Context(), other.Tenant.ID, o.Project.ID, app.Page{Limit: 1})),
-		s.Probed(t.Context(), other.Tenant.ID, good.ID, probe, ""),
+		s.Probed(t.Context(), other.Tenant.ID, good.ID, probe, ""), s.Indexed(t.Context(), other.Tenant.ID, good.ID),
+		second(s.Search(t.Context(), other.Tenant.ID, o.Project.ID, "a", app.Page{Limit: 1})),
 	} {
 		require.Equal(t, app.CodeNotFound, app.CodeOf(err))
 	}
@@ -443,7 +453,7 @@ func TestVideoUploadedIsWrittenWithTheVideo(t *testing.T) {
 	require.NoError(t, json.Unmarshal(ms[0].Body, &e))
 	require.Equal(t, ms[0].ID, e.ID)
 	require.Equal(t, v.ID.String(), e.Subject)
-	require.Equal(t, app.VideoUploaded{TenantID: v.TenantID, ProjectID: v.ProjectID, VideoID: v.ID, Key: v.Key, Bytes: v.Bytes, ContentType: v.ContentType, Filename: v.Filename}, e.Data)
+	require.Equal(t, app.VideoUploaded{TenantID: v.TenantID, ProjectID: v.ProjectID, VideoID: v.ID, Key: v.Key, Bytes: v.Bytes, ContentType: v.ContentType, Filename: v.Filename, CreatedBy: o.User.ID}, e.Data)
 
 	// Half a change is no change: the video that is refused has no event.
 	require.Equal(t, app.CodeConflict, app.CodeOf(db.Videos().Create(t.Context(), v)))

@@ -2,9 +2,8 @@ package postgres
 
 import (
 	"context"
-	"encoding/json"
+	"errors"
 	"fmt"
-	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -23,42 +22,42 @@ func (db *DB) Videos() Videos { return Videos{db} }
 // EventSource is the source of the events this service emits (CloudEvents 1.0).
 const EventSource = "/loadbearing/app"
 
+// unknown is the zero UUID: who created rows of before is not known.
+const unknown = "'00000000-0000-0000-0000-000000000000'"
+
 // The status is derived, so that no order of the services' reports can leave
 // it wrong: failed with the probe's reason, ready when all have reported.
 const videoColumns = `id, tenant_id, project_id, filename, content_type, bytes, key,
-	case when reason <> '' then 'failed' when probed_at is not null and metered_at is not null then 'ready' else 'processing' end,
-	reason, probe, metered_at is not null, created_at, updated_at`
+	case when reason <> '' then 'failed'
+		when probed_at is not null and indexed_at is not null and metered_at is not null then 'ready'
+		else 'processing' end,
+	reason, probe, indexed_at is not null, metered_at is not null, coalesce(created_by, ` + unknown + `), created_at, updated_at`
 
-func scanVideo(row pgx.Row, v *app.Video) error {
-	return row.Scan(&v.ID, &v.TenantID, &v.ProjectID, &v.Filename, &v.ContentType, &v.Bytes, &v.Key,
-		&v.Status, &v.Reason, &v.Probe, &v.Metered, &v.CreatedAt, &v.UpdatedAt)
+func scanVideo(row pgx.Row, v *app.Video, more ...any) error {
+	return row.Scan(append([]any{
+		&v.ID, &v.TenantID, &v.ProjectID, &v.Filename, &v.ContentType, &v.Bytes, &v.Key,
+		&v.Status, &v.Reason, &v.Probe, &v.Indexed, &v.Metered, &v.CreatedBy, &v.CreatedAt, &v.UpdatedAt,
+	}, more...)...)
 }
 
 // Create implements app.Videos.
 func (s Videos) Create(ctx context.Context, v app.Video) error {
-	id, err := uuid.NewV7()
-	if err != nil {
-		return fmt.Errorf("create a video: %w", err)
-	}
-	body, err := json.Marshal(app.Event[app.VideoUploaded]{
-		SpecVersion: "1.0", ID: id, Source: EventSource, Type: app.EventVideoUploaded,
-		Subject: v.ID.String(), Time: v.CreatedAt.UTC(), DataContentType: "application/json",
-		Data: app.VideoUploaded{
-			TenantID: v.TenantID, ProjectID: v.ProjectID, VideoID: v.ID, Key: v.Key,
-			Bytes: v.Bytes, ContentType: v.ContentType, Filename: v.Filename,
-		},
+	e, err := app.NewEvent(EventSource, app.EventVideoUploaded, v.ID, 1, v.CreatedAt, app.VideoUploaded{
+		TenantID: v.TenantID, ProjectID: v.ProjectID, VideoID: v.ID, CreatedBy: v.CreatedBy, Key: v.Key,
+		Bytes: v.Bytes, ContentType: v.ContentType, Filename: v.Filename,
 	})
 	if err != nil {
 		return fmt.Errorf("create a video: %w", err)
 	}
+	uploaded, err := eventMessage(v.TenantID, v.ID, e)
+	if err != nil {
+		return fmt.Errorf("create a video: %w", err)
+	}
 	return s.db.batch(ctx, "create a video", v.TenantID, func(b *pgx.Batch) {
-		b.Queue(`insert into videos (id, tenant_id, project_id, filename, content_type, bytes, key, created_at, updated_at)
-			values ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
-			v.ID, v.TenantID, v.ProjectID, v.Filename, v.ContentType, v.Bytes, v.Key, v.CreatedAt, v.UpdatedAt)
-		queueMessage(b, app.Message{
-			ID: id, TenantID: v.TenantID, Destination: app.DestinationEvents, Aggregate: v.ID,
-			EventType: app.EventVideoUploaded, Body: body,
-		})
+		b.Queue(`insert into videos (id, tenant_id, project_id, filename, content_type, bytes, key, created_by, events, created_at, updated_at)
+			values ($1, $2, $3, $4, $5, $6, $7, $8, 1, $9, $10)`,
+			v.ID, v.TenantID, v.ProjectID, v.Filename, v.ContentType, v.Bytes, v.Key, known(v.CreatedBy), v.CreatedAt, v.UpdatedAt)
+		queueMessage(b, uploaded)
 	})
 }
 
@@ -81,18 +80,22 @@ func (s Videos) List(ctx context.Context, tenant, project uuid.UUID, page app.Pa
 		b.Queue("select "+videoColumns+` from videos
 			where tenant_id = $1 and project_id = $2 and id < $3 order by id desc limit $4`,
 			tenant, project, before(page), page.Limit).
-			Query(func(rows pgx.Rows) error {
-				for rows.Next() {
-					var v app.Video
-					if err := scanVideo(rows, &v); err != nil {
-						return err
-					}
-					all = append(all, v)
-				}
-				return rows.Err()
-			})
+			Query(scanVideos(&all))
 	})
 	return all, err
+}
+
+func scanVideos(into *[]app.Video) func(pgx.Rows) error {
+	return func(rows pgx.Rows) error {
+		for rows.Next() {
+			var v app.Video
+			if err := scanVideo(rows, &v); err != nil {
+				return err
+			}
+			*into = append(*into, v)
+		}
+		return rows.Err()
+	}
 }
 
 // Delete implements app.Videos.
@@ -110,53 +113,78 @@ func (s Videos) Probed(ctx context.Context, tenant, id uuid.UUID, p *app.Probe, 
 	if (p == nil) == (reason == "") {
 		return fmt.Errorf("report the probe of video %s: want either a finding or a reason", id)
 	}
-	return s.db.batch(ctx, "report a probe", tenant, func(b *pgx.Batch) {
-		b.Queue(`with reported as (
-				update videos set probe = $3, reason = $4, probed_at = now(), updated_at = now()
-				where tenant_id = $1 and id = $2 and probed_at is null
-			)
-			select id from videos where tenant_id = $1 and id = $2`, tenant, id, p, reason).
-			QueryRow(func(row pgx.Row) error {
-				var found uuid.UUID
-				return row.Scan(&found)
+	return s.db.tx(ctx, "report a probe", tenant, func(tx pgx.Tx) error {
+		r, err := s.report(ctx, tx, `update videos set probe = $3, reason = $4, probed_at = now(), updated_at = now()
+			where tenant_id = $1 and id = $2 and probed_at is null`, tenant, id, p, reason)
+		switch {
+		case errors.Is(err, pgx.ErrNoRows):
+			var found uuid.UUID
+			return tx.QueryRow(ctx, "select id from videos where tenant_id = $1 and id = $2", tenant, id).Scan(&found)
+		case err != nil:
+			return err
+		case p == nil:
+			err = announce(r, app.EventVideoFailed, app.VideoHasFailed{
+				TenantID: tenant, ProjectID: r.ProjectID, VideoID: id, CreatedBy: r.CreatedBy, Reason: reason,
 			})
+		default:
+			err = announce(r, app.EventVideoProbed, app.VideoProbed{
+				TenantID: tenant, ProjectID: r.ProjectID, VideoID: id, CreatedBy: r.CreatedBy, UploadedAt: r.CreatedAt.UTC(), Probe: *p,
+			})
+		}
+		if err != nil {
+			return err
+		}
+		return r.send(ctx, tx)
 	})
 }
 
-// Metered implements app.Videos. A video deleted meanwhile is metered all the
-// same: its bytes were stored on that day.
-func (s Videos) Metered(ctx context.Context, event uuid.UUID, day time.Time, u app.VideoUploaded) error {
-	return s.db.batch(ctx, "meter a video", u.TenantID, func(b *pgx.Batch) {
-		b.Queue(`with fresh as (
-				insert into consumed_events (consumer, event_id, tenant_id) values ($1, $2, $3)
-				on conflict do nothing returning tenant_id
-			), used as (
-				insert into usage_days (tenant_id, day, bytes) select tenant_id, $4, $5 from fresh
-				on conflict (tenant_id, day) do update set bytes = usage_days.bytes + excluded.bytes
-			)
-			update videos set metered_at = now(), updated_at = now()
-			where tenant_id = $3 and id = $6 and metered_at is null and exists (select from fresh)`,
-			app.ServiceMeter, event, u.TenantID, day.UTC().Format(time.DateOnly), u.Bytes, u.VideoID)
-	})
+// report is a service's report on a video as it was stored, and what is to be
+// told of it.
+type report struct {
+	app.Video
+	events   int64 // emitted so far
+	messages []app.Message
 }
 
-// Usage returns a tenant's usage of each day from and to which it was, both
-// included, oldest first.
-func (s Videos) Usage(ctx context.Context, tenant uuid.UUID, from, to time.Time) ([]app.Usage, error) {
-	var all []app.Usage
-	err := s.db.batch(ctx, "read a tenant's usage", tenant, func(b *pgx.Batch) {
-		b.Queue("select day, bytes from usage_days where tenant_id = $1 and day between $2 and $3 order by day",
-			tenant, from.UTC().Format(time.DateOnly), to.UTC().Format(time.DateOnly)).
-			Query(func(rows pgx.Rows) error {
-				for rows.Next() {
-					var u app.Usage
-					if err := rows.Scan(&u.Day, &u.Bytes); err != nil {
-						return err
-					}
-					all = append(all, u)
-				}
-				return rows.Err()
-			})
-	})
-	return all, err
+// report runs an update that applies to a video at most once. pgx.ErrNoRows
+// says that it did not apply.
+func (s Videos) report(ctx context.Context, tx pgx.Tx, update string, args ...any) (*report, error) {
+	var r report
+	err := scanVideo(tx.QueryRow(ctx, update+" returning "+videoColumns+", events", args...), &r.Video, &r.events)
+	return &r, err
+}
+
+// announce adds an event that follows those the video has emitted.
+func announce[T any](r *report, kind string, data T) error {
+	r.events++
+	e, err := app.NewEvent(EventSource, kind, r.ID, app.Sequence(r.events), r.UpdatedAt, data)
+	if err != nil {
+		return err
+	}
+	m, err := eventMessage(r.TenantID, r.ID, e)
+	r.messages = append(r.messages, m)
+	return err
+}
+
+// send stores the events, with VideoReady behind them if this report was the
+// last one missing: each applies once and, under the lock of the row, sees
+// those before it, so exactly one of them is.
+func (r *report) send(ctx context.Context, tx pgx.Tx) error {
+	if r.Status == app.VideoReady {
+		err := announce(r, app.EventVideoReady, app.VideoIsReady{
+			TenantID: r.TenantID, ProjectID: r.ProjectID, VideoID: r.ID, CreatedBy: r.CreatedBy,
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if len(r.messages) == 0 {
+		return nil
+	}
+	var b pgx.Batch
+	b.Queue("update videos set events = $3 where tenant_id = $1 and id = $2", r.TenantID, r.ID, r.events)
+	for _, m := range r.messages {
+		queueMessage(&b, m)
+	}
+	return tx.SendBatch(ctx, &b).Close()
 }

@@ -3,22 +3,20 @@
 package main
 
 import (
-	"context"
-
 	"github.com/loadbearing/loadbearing/app"
 	"github.com/loadbearing/loadbearing/app/objectstore"
 	"github.com/loadbearing/loadbearing/internal/contract"
+	"github.com/loadbearing/loadbearing/lambdas/internal/batch"
 	"github.com/loadbearing/loadbearing/lambdas/internal/consumer"
 )
 
 func main() {
-	consumer.Main(consumer.Consumer[app.VideoUploaded]{
+	consumer.Main(consumer.Consumer{
 		Name:  app.ServiceProbe,
-		Event: app.EventVideoUploaded,
 		Needs: []contract.Setting{contract.MediaBucket},
-		New: func(e consumer.Environment) func(context.Context, app.Event[app.VideoUploaded]) error {
+		New: func(e consumer.Environment) (batch.Handlers, error) {
 			p := &prober{videos: e.DB.Videos(), objects: objectstore.New(e.AWS, e.Settings.Media.Bucket), log: e.Log}
-			return p.probe
+			return p.handlers(), nil
 		},
 	})
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/loadbearing/loadbearing/app"
 	"github.com/loadbearing/loadbearing/app/container"
+	"github.com/loadbearing/loadbearing/lambdas/internal/batch"
 )
 
 type prober struct {
@@ -16,14 +17,15 @@ type prober struct {
 	log     *slog.Logger
 }
 
+func (p *prober) handlers() batch.Handlers {
+	return batch.Handlers{app.EventVideoUploaded: batch.Decode(p.probe)}
+}
+
 // probe stores what the video of an event contains, or why that cannot be
 // told. The first report of a video stands, so an event delivered twice
 // changes nothing.
 func (p *prober) probe(ctx context.Context, event app.Event[app.VideoUploaded]) error {
 	video := event.Data
-	if err := video.Validate(); err != nil {
-		return err
-	}
 	finding, reason, err := p.read(ctx, video)
 	if err != nil {
 		return err

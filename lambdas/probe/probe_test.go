@@ -9,12 +9,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
 	"github.com/loadbearing/loadbearing/app"
 	"github.com/loadbearing/loadbearing/app/mediatest"
 	"github.com/loadbearing/loadbearing/app/postgres/dbtest"
+	"github.com/loadbearing/loadbearing/lambdas/internal/batch/batchtest"
 )
 
 func TestMain(m *testing.M) { dbtest.Main(m) }
@@ -122,8 +122,35 @@ func TestProbeOfADeletedVideoIsDone(t *testing.T) {
 	require.NoError(t, p.probe(t.Context(), event))
 }
 
-func TestProbeRefusesIncompleteData(t *testing.T) {
+func TestContract(t *testing.T) {
 	t.Parallel()
-	p := &prober{}
-	require.Error(t, p.probe(t.Context(), app.Event[app.VideoUploaded]{ID: uuid.New()}))
+	db := dbtest.New(t)
+	movie := mediatest.Movie{}.MP4()
+	for name, deliver := range map[string]func(uploaded []byte) [][]byte{
+		"examples":     func(e []byte) [][]byte { return [][]byte{e} },
+		"extra fields": func(e []byte) [][]byte { return [][]byte{batchtest.Extended(t, e)} },
+		"duplicates":   func(e []byte) [][]byte { return [][]byte{e, e, e} },
+		"other types": func(e []byte) [][]byte {
+			return [][]byte{batchtest.Retyped(t, e, "com.loadbearing.video.shared.v9"), e}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for i := range 2 {
+				v, _ := upload(t, db, len(movie))
+				p := &prober{videos: db.Videos(), objects: bucket{v.Key: movie}, log: slog.New(slog.DiscardHandler)}
+				uploaded := batchtest.Example(t, app.EventVideoUploaded, i, map[string]any{
+					"tenant_id": v.TenantID, "project_id": v.ProjectID, "video_id": v.ID, "key": v.Key, "bytes": v.Bytes,
+				})
+				require.Empty(t, batchtest.Deliver(t, p.handlers(), deliver(uploaded)...))
+				got, err := db.Videos().Get(t.Context(), v.TenantID, v.ID)
+				require.NoError(t, err)
+				require.NotNil(t, got.Probe)
+			}
+		})
+	}
+	require.Equal(t, []int{0}, batchtest.Deliver(t, (&prober{}).handlers(),
+		batchtest.Retyped(t, batchtest.Example(t, app.EventVideoUploaded, 0, nil), "com.loadbearing.video.uploaded.v2")))
+	require.Equal(t, []int{0}, batchtest.Deliver(t, (&prober{}).handlers(),
+		batchtest.Example(t, app.EventVideoUploaded, 0, map[string]any{"key": ""})), "incomplete data")
 }

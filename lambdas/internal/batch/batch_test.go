@@ -1,12 +1,15 @@
 package batch_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -18,6 +21,13 @@ import (
 
 type data struct {
 	Do string `json:"do"`
+}
+
+func (d data) Validate() error {
+	if d.Do == "invalid" {
+		return errors.New("want something to do")
+	}
+	return nil
 }
 
 const eventType = "com.loadbearing.test.v1"
@@ -38,7 +48,7 @@ func body(do, members string) string {
 }
 
 func handler(handled *[]string) func(context.Context, events.SQSEvent) (events.SQSEventResponse, error) {
-	return batch.Handler(slog.New(slog.DiscardHandler), eventType, func(ctx context.Context, e app.Event[data]) error {
+	return batch.Handler(slog.New(slog.DiscardHandler), batch.Handlers{eventType: batch.Decode(func(ctx context.Context, e app.Event[data]) error {
 		switch e.Data.Do {
 		case "fail":
 			return errors.New("not now")
@@ -50,7 +60,7 @@ func handler(handled *[]string) func(context.Context, events.SQSEvent) (events.S
 		}
 		*handled = append(*handled, e.Data.Do)
 		return nil
-	})
+	})}, 0)
 }
 
 func TestHandlerReportsMessageByMessage(t *testing.T) {
@@ -61,7 +71,9 @@ func TestHandlerReportsMessageByMessage(t *testing.T) {
 		body("two", ""),
 		body("panic", ""),
 		"this is no event",
+		body("ignored", `{"type": "com.loadbearing.other.v1", "id": 7, "data": [1, 2]}`),
 		body("ignored", `{"type": "com.loadbearing.test.v2", "data": [1, 2]}`),
+		body("invalid", ""),
 		body("ignored", `{"type": null}`),
 		body("ignored", `{"id": null}`),
 		body("ignored", `{"specversion": "0.3"}`),
@@ -81,7 +93,7 @@ func TestHandlerReportsMessageByMessage(t *testing.T) {
 	for _, f := range answer.BatchItemFailures {
 		failed = append(failed, f.ItemIdentifier)
 	}
-	if want := []string{"1", "3", "4", "6", "7", "8", "9"}; !slices.Equal(failed, want) {
+	if want := []string{"1", "3", "4", "6", "7", "8", "9", "10", "11"}; !slices.Equal(failed, want) {
 		t.Errorf("reported %v as failed, want %v", failed, want)
 	}
 	if want := []string{"one", "two", "three"}; !slices.Equal(handled, want) {
@@ -124,5 +136,43 @@ func TestHandlerAnswersInTime(t *testing.T) {
 	}
 	if len(handled) != 1 || len(answer.BatchItemFailures) != 2 {
 		t.Errorf("handled %v, reported %v; want the first done and the others reported", handled, answer.BatchItemFailures)
+	}
+}
+
+func TestHandlerSaysWhyAnotherVersionFails(t *testing.T) {
+	t.Parallel()
+	var log bytes.Buffer
+	handle := batch.Handler(slog.New(slog.NewJSONHandler(&log, nil)), batch.Handlers{eventType: nil}, 1)
+	answer, err := handle(t.Context(), events.SQSEvent{Records: []events.SQSMessage{
+		{MessageId: "two", Body: body("", `{"type": "com.loadbearing.test.v2"}`)},
+		{MessageId: "other", Body: body("", `{"type": "com.loadbearing.test.vital"}`)},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(answer.BatchItemFailures) != 1 || answer.BatchItemFailures[0].ItemIdentifier != "two" {
+		t.Errorf("reported %v, want the other version", answer.BatchItemFailures)
+	}
+	if !strings.Contains(log.String(), "com.loadbearing.test.v2: this version of the function knows com.loadbearing.test.v1") {
+		t.Errorf("logged %s", log.String())
+	}
+}
+
+func TestHandlerHandlesAtTheSameTimeWhatItMay(t *testing.T) {
+	t.Parallel()
+	// Each of four waits for the three others.
+	var together sync.WaitGroup
+	together.Add(4)
+	handle := batch.Handler(slog.New(slog.DiscardHandler), batch.Handlers{eventType: func(context.Context, app.Event[json.RawMessage]) error {
+		together.Done()
+		together.Wait()
+		return nil
+	}}, 4)
+	var in events.SQSEvent
+	for i := range 4 {
+		in.Records = append(in.Records, events.SQSMessage{MessageId: fmt.Sprint(i), Body: body("one", "")})
+	}
+	if answer, err := handle(t.Context(), in); err != nil || len(answer.BatchItemFailures) > 0 {
+		t.Errorf("answered %v and %v", answer, err)
 	}
 }

@@ -4,6 +4,7 @@ package consumer
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"os"
 
@@ -11,7 +12,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
 
-	"github.com/loadbearing/loadbearing/app"
 	"github.com/loadbearing/loadbearing/app/postgres"
 	"github.com/loadbearing/loadbearing/app/settings"
 	"github.com/loadbearing/loadbearing/internal/contract"
@@ -26,18 +26,18 @@ type Environment struct {
 	Log      *slog.Logger
 }
 
-// Consumer is a function that consumes events of one type.
-type Consumer[T any] struct {
-	Name  string             // as in the database's list of connections: loadbearing-<name>
-	Event string             // type of the events, as app.EventVideoUploaded
-	Needs []contract.Setting // beside those of the database
-	// New returns what handles an event.
-	New func(Environment) func(context.Context, app.Event[T]) error
+// Consumer is a function that consumes events.
+type Consumer struct {
+	Name        string             // as in the database's list of connections: loadbearing-<name>
+	Needs       []contract.Setting // beside those of the database
+	Concurrency int                // messages of a batch at the same time; default 1
+	// New returns what handles the events.
+	New func(Environment) (batch.Handlers, error)
 }
 
 // Main runs the consumer until Lambda ends the instance. It is the main of a
 // function: what keeps it from starting is logged, and the status is 1.
-func Main[T any](c Consumer[T]) {
+func Main(c Consumer) {
 	log := slog.New(slog.NewJSONHandler(os.Stderr, nil))
 	if err := run(context.Background(), log, c); err != nil {
 		log.Error("the function cannot start", "error", err)
@@ -45,10 +45,10 @@ func Main[T any](c Consumer[T]) {
 	}
 }
 
-func run[T any](ctx context.Context, log *slog.Logger, c Consumer[T]) error {
+func run(ctx context.Context, log *slog.Logger, c Consumer) error {
 	cfg, err := config.LoadDefaultConfig(ctx)
 	if err != nil {
-		return err
+		return fmt.Errorf("load the AWS configuration: %w", err)
 	}
 	s, err := settings.Load(ctx, settings.FromAWS(cfg, os.LookupEnv),
 		append([]contract.Setting{contract.DatabasePrimary, contract.DatabaseName, contract.DatabaseAppSecret}, c.Needs...)...)
@@ -56,14 +56,18 @@ func run[T any](ctx context.Context, log *slog.Logger, c Consumer[T]) error {
 		return err
 	}
 	database := postgres.FromSettings(s.Database, s.Database.App)
-	// An instance of a function handles one batch at a time, one event after the other.
-	database.Connections = 1
+	// An instance of a function handles one batch at a time. What waits for
+	// others than the database holds no connection, so two are enough for many.
+	database.Connections = min(max(c.Concurrency, 1), 2)
 	database.ApplicationName = "loadbearing-" + c.Name
 	db, err := postgres.Open(ctx, database)
 	if err != nil {
 		return err
 	}
-	handle := c.New(Environment{AWS: cfg, Settings: s, DB: db, Log: log})
-	lambda.StartWithOptions(batch.Handler(log, c.Event, handle), lambda.WithEnableSIGTERM(db.Close))
+	handlers, err := c.New(Environment{AWS: cfg, Settings: s, DB: db, Log: log})
+	if err != nil {
+		return err
+	}
+	lambda.StartWithOptions(batch.Handler(log, handlers, c.Concurrency), lambda.WithEnableSIGTERM(db.Close))
 	return nil
 }
