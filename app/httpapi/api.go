@@ -3,7 +3,8 @@
 //
 // A request passes, in this order: request id and access log, recovery,
 // security headers, cross-site protection, the default deadlines, the route's
-// body limit and timeout, authentication, the route's role, the handler.
+// body limit and timeout, authentication, the route's role, compression, the
+// handler. Errors are never compressed.
 //
 // # Cookies
 //
@@ -21,12 +22,15 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/loadbearing/loadbearing/app"
 	"github.com/loadbearing/loadbearing/app/auth"
+	"github.com/loadbearing/loadbearing/app/compress"
 )
 
 // Limits of one request.
@@ -54,13 +58,31 @@ type Options struct {
 	Metrics  prometheus.Registerer
 	Now      func() time.Time // time.Now outside of tests
 
+	Storage   app.Storage
+	Uploads   app.Uploads
+	Multipart app.Multipart
+
+	Streams *Streams // nil refuses event streams with 503
+
 	MaxImageBytes int64 // default MaxImageBytes
 	MaxVideoBytes int64 // default MaxVideoBytes
+
+	// MaxUploads is the number of bodies of 32 MiB and more that this process
+	// takes at once; smaller ones count as what they are of that. More are
+	// refused with 503. Each holds as much of its body in memory. Default 8.
+	MaxUploads int
+	// StallTimeout is how long a client may take for 64 KiB of an upload or 32
+	// KiB of a download. Default 30 s, which 2.2 KiB/s meet.
+	StallTimeout time.Duration
 }
 
 type api struct {
 	Options
-	metrics *metrics
+	metrics    *metrics
+	compressor *compress.Compressor
+	document   *compress.Static    // the OpenAPI document
+	uploads    *semaphore.Weighted // bytes of bodies held
+	buffers    sync.Pool           // of *[copyBuffer]byte
 }
 
 // route is one method of one path.
@@ -69,7 +91,13 @@ type route struct {
 	path   string
 	handle func(http.ResponseWriter, *http.Request) error
 	access access
-	stream bool // sets its own limits and deadlines
+	stream bool // sets its own limits and deadlines; never compressed
+
+	// breach says that an answer may hold a secret (a token, also a future one
+	// in the body) beside what the request said. Its length must not tell how
+	// much of the one repeats the other, so it is never compressed; the package
+	// comment of compress has the attack.
+	breach bool
 }
 
 // access says who may call a route.
@@ -84,11 +112,11 @@ const (
 
 func (a *api) routes() []route {
 	return []route{
-		{method: "POST", path: "/v1/auth/register", handle: a.register},
-		{method: "POST", path: "/v1/auth/login", handle: a.login},
-		{method: "POST", path: "/v1/auth/refresh", handle: a.refresh},
-		{method: "POST", path: "/v1/auth/logout", handle: a.logout},
-		{method: "DELETE", path: "/v1/auth/sessions", handle: a.logoutEverywhere, access: viewer},
+		{method: "POST", path: "/v1/auth/register", handle: a.register, breach: true},
+		{method: "POST", path: "/v1/auth/login", handle: a.login, breach: true},
+		{method: "POST", path: "/v1/auth/refresh", handle: a.refresh, breach: true},
+		{method: "POST", path: "/v1/auth/logout", handle: a.rechecking(a.logout), breach: true},
+		{method: "DELETE", path: "/v1/auth/sessions", handle: a.rechecking(a.logoutEverywhere), access: viewer, breach: true},
 		{method: "GET", path: "/v1/me", handle: a.me, access: viewer},
 
 		{method: "GET", path: "/v1/projects", handle: a.listProjects, access: viewer},
@@ -102,10 +130,18 @@ func (a *api) routes() []route {
 		{method: "GET", path: "/v1/images/{image}/content", handle: a.imageContent, access: viewer, stream: true},
 
 		{method: "POST", path: "/v1/projects/{project}/videos", handle: a.uploadVideo, access: editor, stream: true},
+		{method: "POST", path: "/v1/projects/{project}/uploads", handle: a.createUpload, access: editor},
+		{method: "GET", path: "/v1/uploads/{upload}", handle: a.getUpload, access: editor},
+		{method: "POST", path: "/v1/uploads/{upload}/parts", handle: a.requestParts, access: editor, breach: true},
+		{method: "POST", path: "/v1/uploads/{upload}/complete", handle: a.completeUpload, access: editor, stream: true},
+		{method: "DELETE", path: "/v1/uploads/{upload}", handle: a.deleteUpload, access: editor},
+
 		{method: "GET", path: "/v1/projects/{project}/videos", handle: a.listVideos, access: viewer},
 		{method: "GET", path: "/v1/videos/{video}", handle: a.getVideo, access: viewer},
 		{method: "DELETE", path: "/v1/videos/{video}", handle: a.deleteVideo, access: editor},
 		{method: "GET", path: "/v1/videos/{video}/content", handle: a.videoContent, access: viewer, stream: true},
+
+		{method: "GET", path: "/v1/events", handle: a.events, access: viewer, stream: true},
 
 		{method: "GET", path: "/v1/openapi.json", handle: a.openAPI},
 	}
@@ -119,11 +155,22 @@ func New(o Options) (http.Handler, error) {
 	if o.MaxVideoBytes == 0 {
 		o.MaxVideoBytes = MaxVideoBytes
 	}
+	if o.MaxUploads == 0 {
+		o.MaxUploads = 8
+	}
+	if o.StallTimeout == 0 {
+		o.StallTimeout = stallTimeout
+	}
 	m, err := newMetrics(o.Metrics)
 	if err != nil {
 		return nil, fmt.Errorf("register the HTTP metrics: %w", err)
 	}
-	a := &api{Options: o, metrics: m}
+	document, err := compress.NewStatic(openAPIDocument, "application/json")
+	if err != nil {
+		return nil, fmt.Errorf("compress the OpenAPI document: %w", err)
+	}
+	a := &api{Options: o, metrics: m, compressor: compress.New(compress.Options{}), document: document}
+	a.uploads = semaphore.NewWeighted(int64(o.MaxUploads) * uploadMemory)
 	mux := http.NewServeMux()
 	for _, r := range a.routes() {
 		mux.Handle(r.method+" "+r.path, a.serve(r))
@@ -155,8 +202,12 @@ func (a *api) serve(r route) http.Handler {
 			req.Body = http.MaxBytesReader(w, req.Body, MaxJSONBytes)
 		}
 		err := a.authorize(r, req)
-		if err == nil {
+		switch {
+		case err != nil:
+		case r.stream || r.breach:
 			err = r.handle(w, req)
+		default:
+			err = a.compressor.Serve(w, req, r.handle)
 		}
 		if err != nil {
 			a.problem(w, req, err)

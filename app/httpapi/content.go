@@ -1,14 +1,16 @@
 package httpapi
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"mime"
 	"net/http"
 	"regexp"
 	"strconv"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/loadbearing/loadbearing/app"
@@ -24,23 +26,33 @@ type object struct {
 	filename    string // to be saved under, if any
 }
 
+// copyBuffer is what a download holds of its object, in bytes: enough for
+// speed, and little enough that ten stalled clients cost less than 1 MiB. It is
+// also what a client must take in one stall timeout.
+const copyBuffer = 32 << 10
+
 // serveObject streams an object. net/http decides on ranges and conditions
 // from what the database knows; the store is asked for bytes only, and only
 // for those that are sent.
+//
+// A request for one range is answered with it. One for several is answered with
+// the whole, as S3 does and as RFC 9110, 14.2, allows for any: every client has
+// to understand 200, while 416 would say that the ranges lie outside. So is one
+// in another unit than bytes, for which the RFC leaves no choice.
 func (a *api) serveObject(w http.ResponseWriter, req *http.Request, o object) error {
 	control := http.NewResponseController(w)
 	_ = control.SetReadDeadline(time.Time{}) // a download may take longer than any request
 
 	body := &objectReader{ctx: req.Context(), objects: a.Objects, key: o.key, size: o.bytes, last: lastByte(req, o.bytes)}
 	defer body.Close()
-	sink := &deferredWriter{ResponseWriter: w, control: control}
+	sink := &deferredWriter{ResponseWriter: w, control: control, stall: a.StallTimeout, buffers: &a.buffers}
 	h := w.Header()
 	h.Set("Content-Type", o.contentType)
 	h.Set("Etag", `"`+o.tag+`"`)
 	if o.filename != "" {
-		h.Set("Content-Disposition", mime.FormatMediaType("inline", map[string]string{"filename": o.filename}))
+		h.Set("Content-Disposition", disposition(o.filename))
 	}
-	http.ServeContent(sink, req, "", o.modified, body)
+	http.ServeContent(sink, withOneRange(req), "", o.modified, body)
 	switch {
 	case sink.err != nil:
 		return fmt.Errorf("send %s: %w", o.key, clientGone(req, sink.err))
@@ -53,6 +65,42 @@ func (a *api) serveObject(w http.ResponseWriter, req *http.Request, o object) er
 	}
 	sink.commit()
 	return nil
+}
+
+// withOneRange returns the request without a Range that is ignored.
+func withOneRange(req *http.Request) *http.Request {
+	lines := req.Header.Values("Range")
+	if len(lines) == 0 || len(lines) == 1 && strings.HasPrefix(lines[0], "bytes=") && !strings.Contains(lines[0], ",") {
+		return req
+	}
+	whole := *req
+	whole.Header = req.Header.Clone()
+	whole.Header.Del("Range")
+	return &whole
+}
+
+// disposition names a file as RFC 6266 has it: in ASCII for those who know no
+// better, and in UTF-8 when ASCII is not enough.
+func disposition(filename string) string {
+	ascii := strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' || strings.ContainsRune(`"\%/`, r) {
+			return '_'
+		}
+		return r
+	}, filename)
+	out := `inline; filename="` + ascii + `"`
+	if ascii == filename {
+		return out
+	}
+	var value strings.Builder // ext-value of RFC 8187
+	for _, b := range []byte(filename) {
+		if 'a' <= b && b <= 'z' || 'A' <= b && b <= 'Z' || '0' <= b && b <= '9' || strings.IndexByte("!#$&+-.^_`|~", b) >= 0 {
+			value.WriteByte(b)
+		} else {
+			fmt.Fprintf(&value, "%%%02X", b)
+		}
+	}
+	return out + "; filename*=UTF-8''" + value.String()
 }
 
 // clientGone makes an error of the connection one of the client's going away.
@@ -150,10 +198,12 @@ func (o *objectReader) Close() {
 
 // deferredWriter sends the header with the first byte of the body, so that a
 // store that does not answer can still become a problem. Each write has the
-// stall timeout.
+// stall timeout: a client that takes less than copyBuffer in it is cut off.
 type deferredWriter struct {
 	http.ResponseWriter
 	control *http.ResponseController
+	stall   time.Duration // default stallTimeout
+	buffers *sync.Pool    // of *[copyBuffer]byte; nil to allocate
 	status  int
 	sent    bool
 	err     error // of the connection
@@ -166,12 +216,28 @@ func (d *deferredWriter) Write(p []byte) (int, error) {
 		return len(p), nil // the text of net/http; a problem replaces it
 	}
 	d.commit()
-	_ = d.control.SetWriteDeadline(time.Now().Add(stallTimeout))
+	_ = d.control.SetWriteDeadline(time.Now().Add(cmp.Or(d.stall, stallTimeout)))
 	n, err := d.ResponseWriter.Write(p)
 	if err != nil {
 		d.err = err
 	}
 	return n, err
+}
+
+// ReadFrom implements io.ReaderFrom, which io.Copy looks for, with a buffer
+// that is used again by the next download.
+func (d *deferredWriter) ReadFrom(r io.Reader) (int64, error) {
+	var buffer *[copyBuffer]byte
+	if d.buffers != nil {
+		buffer, _ = d.buffers.Get().(*[copyBuffer]byte)
+	}
+	if buffer == nil {
+		buffer = new([copyBuffer]byte)
+	}
+	if d.buffers != nil {
+		defer d.buffers.Put(buffer)
+	}
+	return io.CopyBuffer(struct{ io.Writer }{d}, r, buffer[:])
 }
 
 func (d *deferredWriter) commit() {

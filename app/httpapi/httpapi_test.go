@@ -261,6 +261,7 @@ func TestVideos(t *testing.T) {
 	tenant := events[0].TenantID
 	require.NoError(t, s.db.Videos().Probed(t.Context(), tenant, video.ID, &app.Probe{Container: "mp4", Seconds: 1.5, Tracks: []app.Track{{Kind: "video", Codec: "avc1.64001f"}}, Width: 16, Height: 9, Bitrate: 8}, ""))
 	require.NoError(t, s.db.Videos().Metered(t.Context(), events[0].ID, time.Now(), app.VideoUploaded{TenantID: tenant, VideoID: video.ID, Bytes: 1}))
+	require.NoError(t, s.db.Videos().Indexed(t.Context(), tenant, video.ID))
 	u.get(at).want(200).into(&video)
 	require.Equal(t, "ready", video.Status)
 	require.InDelta(t, 1.5, video.Probe.Seconds, 1e-9)
@@ -268,7 +269,7 @@ func TestVideos(t *testing.T) {
 	all := u.get(at + "/content").want(200)
 	require.Equal(t, data, all.body)
 	require.Equal(t, "video/mp4", all.Header.Get("Content-Type"))
-	require.Contains(t, all.Header.Get("Content-Disposition"), "filename*=utf-8''Zo%C3%AB.mp4")
+	require.Contains(t, all.Header.Get("Content-Disposition"), "filename*=UTF-8''Zo%C3%AB.mp4")
 	for rng, want := range map[string]string{
 		"bytes=5-14": "5678901234", "bytes=99995-": "56789", "bytes=-3": "789", "bytes=99998-200000": "89", "bytes=0-0": "0",
 	} {

@@ -70,13 +70,6 @@ func (a *api) uploadImage(w http.ResponseWriter, req *http.Request) error {
 	if err != nil {
 		return err
 	}
-	u, err := a.upload(w, req, a.MaxImageBytes, "image/png", "image/jpeg", "image/gif", "image/webp")
-	if err != nil {
-		return err
-	}
-	if found := http.DetectContentType(u.Head); found != u.ContentType {
-		return app.Errorf(app.CodeUnsupportedType, "the body is said to be %s but begins like %s", u.ContentType, found)
-	}
 	now, id, err := a.stamp()
 	if err != nil {
 		return err
@@ -86,17 +79,25 @@ func (a *api) uploadImage(w http.ResponseWriter, req *http.Request) error {
 		return err
 	}
 	key := app.OriginalKey(p.TenantID, image)
-	if _, err := a.store(ctx, w, u, key); err != nil {
+	u, err := a.upload(ctx, w, req, key, a.MaxImageBytes, "image/png", "image/jpeg", "image/gif", "image/webp")
+	if err != nil {
+		return err
+	}
+	defer u.close(ctx)
+	if found := http.DetectContentType(u.Head); found != u.ContentType {
+		return app.Errorf(app.CodeUnsupportedType, "the body is said to be %s but begins like %s", u.ContentType, found)
+	}
+	if _, err := u.store(ctx); err != nil {
 		return err
 	}
 	j := app.Job{
 		ID: id, TenantID: p.TenantID, ProjectID: p.ID, ImageID: image, Status: app.JobQueued, SourceKey: key,
-		ContentType: u.ContentType, Widths: widths, CreatedAt: now, UpdatedAt: now,
+		ContentType: u.ContentType, Widths: widths, CreatedBy: caller(req).UserID, CreatedAt: now, UpdatedAt: now,
 	}
 	if err := a.Jobs.Create(ctx, j); err != nil {
-		a.discard(ctx, key)
 		return missing(err, "project")
 	}
+	u.keep()
 	w.Header().Set("Location", "/v1/jobs/"+id.String())
 	return writeJSON(w, http.StatusAccepted, showJob(j))
 }

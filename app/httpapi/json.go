@@ -125,10 +125,11 @@ const (
 	maxLimit     = 200
 )
 
-// page reads limit and cursor. The page asks for one item more than the limit,
+// page reads limit and cursor; known names the other parameters the request
+// takes. The page asks for one item more than the limit,
 // which tells whether there is a next page.
-func (a *api) page(req *http.Request, list auth.List) (page app.Page, limit int, err error) {
-	q, err := query(req, "limit", "cursor")
+func (a *api) page(req *http.Request, list auth.List, known ...string) (page app.Page, limit int, err error) {
+	q, err := query(req, append(known, "limit", "cursor")...)
 	if err != nil {
 		return app.Page{}, 0, err
 	}

@@ -29,11 +29,18 @@ type Problem struct {
 	Code      app.Code         `json:"code"`
 	RequestID string           `json:"request_id"`
 	Errors    []app.FieldError `json:"errors,omitempty"`
+	Quota     *Quota           `json:"quota,omitempty"` // with code quota_exceeded
+}
+
+// Quota says how full a tenant's storage is.
+type Quota struct {
+	UsedBytes    int64 `json:"used_bytes"` // stored or reserved
+	AllowedBytes int64 `json:"allowed_bytes"`
 }
 
 func statusOf(code app.Code) int {
 	switch code {
-	case app.CodeInvalid:
+	case app.CodeInvalid, codeDigestMismatch:
 		return http.StatusBadRequest
 	case app.CodeUnauthenticated:
 		return http.StatusUnauthorized
@@ -43,7 +50,7 @@ func statusOf(code app.Code) int {
 		return http.StatusNotFound
 	case app.CodeConflict:
 		return http.StatusConflict
-	case app.CodeTooLarge:
+	case app.CodeTooLarge, app.CodeQuotaExceeded:
 		return http.StatusRequestEntityTooLarge
 	case app.CodeUnsupportedType:
 		return http.StatusUnsupportedMediaType
@@ -59,6 +66,8 @@ func statusOf(code app.Code) int {
 		return http.StatusPreconditionRequired
 	case codeTimeout:
 		return http.StatusRequestTimeout
+	case codeTooManyStreams:
+		return http.StatusTooManyRequests
 	}
 	return http.StatusInternalServerError
 }
@@ -74,6 +83,9 @@ func (a *api) problem(w http.ResponseWriter, req *http.Request, err error) {
 	p := Problem{Type: "about:blank", Code: app.CodeInternal, RequestID: s.id, Detail: "something went wrong on our side"}
 	if e, ok := errors.AsType[*app.Error](err); ok && e.Code != app.CodeInternal {
 		p.Code, p.Detail, p.Errors = e.Code, e.Message, e.Fields
+		if q, ok := errors.AsType[*app.QuotaError](e.Err); ok {
+			p.Quota = &Quota{q.Used, q.Allowed}
+		}
 	} else if errors.Is(err, context.DeadlineExceeded) {
 		p.Code, p.Detail = app.CodeUnavailable, "it took too long; try again"
 	}

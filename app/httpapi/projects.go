@@ -122,7 +122,7 @@ func (a *api) getProject(w http.ResponseWriter, req *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if req.Header.Get("If-None-Match") == etag(p) {
+	if matches(req.Header["If-None-Match"], etag(p), true) {
 		w.Header().Set("Etag", etag(p))
 		w.WriteHeader(http.StatusNotModified)
 		return nil
@@ -143,12 +143,12 @@ func (a *api) updateProject(w http.ResponseWriter, req *http.Request) error {
 		return err
 	}
 	// Without the condition, two editors would overwrite each other unseen (RFC 6585, section 3).
-	match := req.Header.Get("If-Match")
-	if match == "" {
+	match := req.Header["If-Match"]
+	if len(match) == 0 {
 		return app.Errorf(codePreconditionRequired, "send If-Match with the project's ETag")
 	}
 	stale := app.Errorf(codePreconditionFailed, "the project has changed; read it again")
-	if match != "*" && match != etag(p) {
+	if !matches(match, etag(p), false) {
 		return stale
 	}
 	if in.Name.value != nil {
@@ -184,6 +184,24 @@ func (a *api) deleteProject(w http.ResponseWriter, req *http.Request) error {
 }
 
 func etag(p app.Project) string { return `"` + strconv.FormatInt(p.Version, 10) + `"` }
+
+// matches tells whether the values of If-Match or If-None-Match name a tag, of
+// which none has a comma. If-None-Match compares weakly, If-Match strongly (RFC
+// 9110, 13.1): a weak tag is no ground for a change.
+func matches(values []string, tag string, weakly bool) bool {
+	for _, line := range values {
+		for member := range strings.SplitSeq(line, ",") {
+			member = strings.TrimSpace(member)
+			if weakly {
+				member = strings.TrimPrefix(member, "W/")
+			}
+			if member == "*" || member == tag {
+				return true
+			}
+		}
+	}
+	return false
+}
 
 func writeProject(w http.ResponseWriter, status int, p app.Project) error {
 	w.Header().Set("Etag", etag(p))

@@ -37,6 +37,16 @@ func TestTheDocumentHasEveryRouteAndNoOther(t *testing.T) {
 	require.Equal(t, served, documented)
 }
 
+// TestRoutesWithTokensAreMarked: a route that gives or takes a token beside
+// input is never compressed, and whoever adds one has to say so.
+func TestRoutesWithTokensAreMarked(t *testing.T) {
+	t.Parallel()
+	for _, r := range (&api{}).routes() {
+		token := strings.HasPrefix(r.path, "/v1/auth/") || r.path == "/v1/uploads/{upload}/parts" // whose answer has signed URLs
+		require.Equal(t, token, r.breach, "%s %s", r.method, r.path)
+	}
+}
+
 func TestTheDocumentIsValidOpenAPI(t *testing.T) {
 	t.Parallel()
 	doc, err := libopenapi.NewDocument(openAPIDocument)

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/cookiejar"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -25,9 +26,15 @@ import (
 	"github.com/loadbearing/loadbearing/app/auth"
 	"github.com/loadbearing/loadbearing/app/httpapi"
 	"github.com/loadbearing/loadbearing/app/postgres/dbtest"
+	"github.com/loadbearing/loadbearing/local/postgres/pgtest"
 )
 
-func TestMain(m *testing.M) { dbtest.Main(m) }
+func TestMain(m *testing.M) {
+	os.Exit(func() int {
+		defer stopEmulator()
+		return pgtest.Main(m)
+	}())
+}
 
 const (
 	secret   = "a secret of at least thirty-two bytes"
@@ -113,6 +120,12 @@ func (c *clock) advance(d time.Duration) {
 
 func newSetup(t *testing.T) *setup {
 	t.Helper()
+	return newSetupWith(t, func(*httpapi.Options) {})
+}
+
+// newSetupWith lets change see and change the options.
+func newSetupWith(t *testing.T, change func(*httpapi.Options)) *setup {
+	t.Helper()
 	s := &setup{t: t, db: dbtest.New(t), objects: &memory{bytes: map[string][]byte{}}, log: &bytes.Buffer{}, clock: &clock{}}
 	var err error
 	s.keys, err = auth.NewKeys(secret)
@@ -124,12 +137,15 @@ func newSetup(t *testing.T) *setup {
 			{Name: "redis", Probe: func(context.Context) error { return context.DeadlineExceeded }},
 		},
 	}
-	h, err := httpapi.New(httpapi.Options{
+	options := httpapi.Options{
 		Auth: auth.NewService(s.db.Users(), s.db.Sessions(), s.keys, s.clock.now), Keys: s.keys,
 		Users: s.db.Users(), Projects: s.db.Projects(), Jobs: s.db.Jobs(), Videos: s.db.Videos(), Objects: s.objects,
 		Status: s.status, Log: slog.New(slog.NewJSONHandler(s.log, nil)), Metrics: prometheus.NewRegistry(), Now: s.clock.now,
+		Storage: s.db.Storage(0), Uploads: s.db.Uploads(),
 		MaxImageBytes: 100_000, MaxVideoBytes: 200_000,
-	})
+	}
+	change(&options)
+	h, err := httpapi.New(options)
 	require.NoError(t, err)
 	s.server = httptest.NewServer(h)
 	t.Cleanup(s.server.Close)

@@ -11,7 +11,6 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/loadbearing/loadbearing/app"
-	"github.com/loadbearing/loadbearing/app/auth"
 )
 
 const maxFilename = 255
@@ -25,6 +24,7 @@ type videoJSON struct {
 	Status      app.VideoStatus `json:"status"`
 	Reason      string          `json:"reason,omitempty"`
 	Probe       *app.Probe      `json:"probe"`
+	Indexed     bool            `json:"indexed"`
 	Metered     bool            `json:"metered"`
 	ContentURL  string          `json:"content_url"`
 	CreatedAt   time.Time       `json:"created_at"`
@@ -34,7 +34,7 @@ type videoJSON struct {
 func showVideo(v app.Video) videoJSON {
 	return videoJSON{
 		ID: v.ID, ProjectID: v.ProjectID, Filename: v.Filename, ContentType: v.ContentType, Bytes: v.Bytes,
-		Status: v.Status, Reason: v.Reason, Probe: v.Probe, Metered: v.Metered,
+		Status: v.Status, Reason: v.Reason, Probe: v.Probe, Indexed: v.Indexed, Metered: v.Metered,
 		ContentURL: "/v1/videos/" + v.ID.String() + "/content", CreatedAt: v.CreatedAt.UTC(), UpdatedAt: v.UpdatedAt.UTC(),
 	}
 }
@@ -55,25 +55,27 @@ func (a *api) uploadVideo(w http.ResponseWriter, req *http.Request) error {
 	}
 	// What the file really is, the probe finds out: containers differ too much
 	// for the first bytes to tell.
-	u, err := a.upload(w, req, a.MaxVideoBytes, "video/mp4", "video/quicktime", "video/webm")
-	if err != nil {
-		return err
-	}
 	now, id, err := a.stamp()
 	if err != nil {
 		return err
 	}
+	key := app.VideoKey(p.TenantID, id)
+	u, err := a.upload(ctx, w, req, key, a.MaxVideoBytes, videoTypes()...)
+	if err != nil {
+		return err
+	}
+	defer u.close(ctx)
 	v := app.Video{
 		ID: id, TenantID: p.TenantID, ProjectID: p.ID, Filename: filename, ContentType: u.ContentType,
-		Key: app.VideoKey(p.TenantID, id), Status: app.VideoProcessing, CreatedAt: now, UpdatedAt: now,
+		Key: key, Status: app.VideoProcessing, CreatedBy: caller(req).UserID, CreatedAt: now, UpdatedAt: now,
 	}
-	if v.Bytes, err = a.store(ctx, w, u, v.Key); err != nil {
+	if v.Bytes, err = u.store(ctx); err != nil {
 		return err
 	}
 	if err := a.Videos.Create(ctx, v); err != nil {
-		a.discard(ctx, v.Key)
 		return missing(err, "project")
 	}
+	u.keep()
 	w.Header().Set("Location", "/v1/videos/"+id.String())
 	return writeJSON(w, http.StatusAccepted, showVideo(v))
 }
@@ -85,35 +87,27 @@ func askedFilename(req *http.Request) (string, error) {
 	if decoded, err := new(mime.WordDecoder).DecodeHeader(name); err == nil {
 		name = decoded
 	}
-	name = strings.TrimSpace(name)
-	if name == "" {
-		return "video", nil
-	}
-	if why := checkText(name, maxFilename, false); why != "" {
+	name, why := cleanFilename(name)
+	if why != "" {
 		return "", invalid("X-Filename", why)
-	}
-	name = path.Base(strings.ReplaceAll(name, `\`, "/"))
-	if name == "." || name == ".." || name == "/" {
-		return "", invalid("X-Filename", "must be the name of a file")
 	}
 	return name, nil
 }
 
-func (a *api) listVideos(w http.ResponseWriter, req *http.Request) error {
-	project, err := pathID(req, "project")
-	if err != nil {
-		return err
+// cleanFilename returns a name without any folders, or what is wrong with it.
+func cleanFilename(name string) (clean, why string) {
+	name = strings.TrimSpace(name)
+	if name == "" {
+		return "video", ""
 	}
-	list := auth.List{Tenant: caller(req).TenantID, Kind: "videos", Filter: project.String()}
-	page, limit, err := a.page(req, list)
-	if err != nil {
-		return err
+	if why := checkText(name, maxFilename, false); why != "" {
+		return "", why
 	}
-	videos, err := a.Videos.List(req.Context(), list.Tenant, project, page)
-	if err != nil {
-		return missing(err, "project")
+	name = path.Base(strings.ReplaceAll(name, `\`, "/"))
+	if name == "." || name == ".." || name == "/" {
+		return "", "must be the name of a file"
 	}
-	return writeList(a, w, list, videos, limit, func(v app.Video) uuid.UUID { return v.ID }, showVideo)
+	return name, ""
 }
 
 func (a *api) video(req *http.Request) (app.Video, error) {

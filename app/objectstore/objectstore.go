@@ -12,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/feature/s3/transfermanager"
+	"github.com/aws/aws-sdk-go-v2/feature/s3/transfermanager/types"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/smithy-go"
 
@@ -26,6 +27,8 @@ const (
 	// concurrency is the number of parts being sent. The transfer manager
 	// holds one more buffer than that, and the first part beside them: four.
 	concurrency = 2
+	// UploadMemory is what one Put holds of its body at most, in bytes.
+	UploadMemory = 4 * partSize
 	// abortTimeout limits the removal of the parts of an upload that failed,
 	// which goes on when the upload's context is over.
 	abortTimeout = 10 * time.Second
@@ -33,15 +36,19 @@ const (
 
 var _ app.Objects = (*Store)(nil)
 
-// Store implements app.Objects. It is safe for concurrent use.
+// Store implements app.Objects and app.Multipart. It is safe for concurrent
+// use.
 type Store struct {
 	bucket   string
 	client   *s3.Client
+	presign  *s3.PresignClient
 	transfer *transfermanager.Client
+	stall    time.Duration
 }
 
-// New returns a store on a bucket. Requests and responses carry checksums
-// (CRC-32 unless S3 chose another), which SDK and S3 verify. The bucket is
+// New returns a store on a bucket. Every body and every part is sent with its
+// SHA-256, which S3 verifies and keeps; what S3 answers with a checksum of the
+// whole body is verified too. The bucket is
 // addressed by path when cfg names an endpoint of its own (AWS_ENDPOINT_URL),
 // where a host name per bucket would not resolve. optFns are applied last.
 func New(cfg aws.Config, bucket string, optFns ...func(*s3.Options)) *Store {
@@ -54,8 +61,10 @@ func New(cfg aws.Config, bucket string, optFns ...func(*s3.Options)) *Store {
 	}}
 	client := s3.NewFromConfig(cfg, append(options, optFns...)...)
 	return &Store{
-		bucket: bucket,
-		client: client,
+		bucket:  bucket,
+		client:  client,
+		presign: presigner(client),
+		stall:   stallTimeout,
 		transfer: transfermanager.New(client, func(o *transfermanager.Options) {
 			o.PartSizeBytes = partSize
 			o.MultipartUploadThreshold = partSize
@@ -66,12 +75,12 @@ func New(cfg aws.Config, bucket string, optFns ...func(*s3.Options)) *Store {
 }
 
 // Put stores what r yields until io.EOF and returns the number of bytes. It
-// holds at most 32 MiB of them. When r fails, its error is in the chain of the
+// holds at most UploadMemory of them. When r fails, its error is in the chain of the
 // one returned and nothing is stored: an object already under the key stays.
 func (s *Store) Put(ctx context.Context, key, contentType string, r io.Reader) (int64, error) {
 	body := &countingReader{r: r}
 	_, err := s.transfer.UploadObject(ctx, &transfermanager.UploadObjectInput{
-		Bucket: &s.bucket, Key: &key, ContentType: &contentType, Body: body,
+		Bucket: &s.bucket, Key: &key, ContentType: &contentType, Body: body, ChecksumAlgorithm: types.ChecksumAlgorithmSha256,
 	})
 	switch {
 	case body.err != nil:
@@ -80,31 +89,6 @@ func (s *Store) Put(ctx context.Context, key, contentType string, r io.Reader) (
 		return 0, s.failed(ctx, "store", key, err)
 	}
 	return body.n, nil
-}
-
-// Get opens an object. rng is an HTTP Range header's value, such as
-// bytes=0-1023, or empty for all of it. An unknown key is app.CodeNotFound, a
-// range that starts behind the end app.CodeRange. S3 serves the first range
-// only when there are several, and ignores one it cannot parse: ContentRange
-// tells what the body holds.
-func (s *Store) Get(ctx context.Context, key, rng string) (app.Object, error) {
-	in := &s3.GetObjectInput{Bucket: &s.bucket, Key: &key}
-	if rng != "" {
-		in.Range = &rng
-	}
-	out, err := s.client.GetObject(ctx, in)
-	if err != nil {
-		return app.Object{}, s.failed(ctx, "open", key, err)
-	}
-	return app.Object{
-		ReadCloser:    out.Body,
-		Bytes:         aws.ToInt64(out.ContentLength),
-		ContentType:   aws.ToString(out.ContentType),
-		ETag:          aws.ToString(out.ETag),
-		ContentRange:  aws.ToString(out.ContentRange),
-		LastModified:  aws.ToTime(out.LastModified),
-		AcceptsRanges: aws.ToString(out.AcceptRanges) == "bytes",
-	}, nil
 }
 
 // Delete removes an object; one that is not there is no error.
@@ -127,6 +111,12 @@ func (s *Store) failed(ctx context.Context, what, key string, err error) error {
 		return &app.Error{Code: app.CodeUnavailable, Message: "the object store does not answer", Err: cause}
 	}
 	switch api.ErrorCode() {
+	case "PreconditionFailed":
+		return &app.Error{Code: app.CodeConflict, Message: "the object has been replaced", Err: cause}
+	case "NoSuchUpload":
+		return &app.Error{Code: app.CodeNotFound, Message: "there is no such upload", Err: cause}
+	case "InvalidPart", "BadDigest":
+		return &app.Error{Code: app.CodeConflict, Message: "the object store does not have these parts", Err: cause}
 	case "NoSuchKey", "NotFound":
 		return &app.Error{Code: app.CodeNotFound, Message: "there is no such object", Err: cause}
 	case "InvalidRange":

@@ -263,7 +263,7 @@ func TestRequestsCarryChecksums(t *testing.T) {
 		if strings.HasPrefix(request.(string), "PUT ") {
 			parts++
 			h := header.(http.Header)
-			require.True(t, h.Get("X-Amz-Checksum-Crc32") != "" || strings.EqualFold(h.Get("X-Amz-Trailer"), "x-amz-checksum-crc32"), "%s: %v", request, h)
+			require.True(t, h.Get("X-Amz-Checksum-Sha256") != "" || strings.EqualFold(h.Get("X-Amz-Trailer"), "x-amz-checksum-sha256"), "%s: %v", request, h)
 		}
 		return true
 	})

@@ -3,11 +3,11 @@ package main
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/sns"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
-	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/loadbearing/loadbearing/app"
 	"github.com/loadbearing/loadbearing/app/auth"
@@ -17,6 +17,7 @@ import (
 	"github.com/loadbearing/loadbearing/app/outbox"
 	"github.com/loadbearing/loadbearing/app/postgres"
 	"github.com/loadbearing/loadbearing/app/redis"
+	"github.com/loadbearing/loadbearing/app/stream"
 	"github.com/loadbearing/loadbearing/internal/contract"
 )
 
@@ -42,23 +43,30 @@ func (p program) serve(ctx context.Context) error {
 		return err
 	}
 
+	objects := objectstore.New(cfg, s.Media.Bucket)
 	reg := registry(db)
 	status := &httpapi.Status{Identity: identity(s.Process), Checks: []httpapi.Check{
 		{Name: "postgres", Required: true, Probe: db.Ping},
 		{Name: "redis", Probe: redis.Check(cache)},
 	}}
+	hub := stream.NewHub(stream.New(cache, stream.Options{}), stream.HubOptions{Log: log})
+	streams, err := httpapi.NewStreams(httpapi.StreamOptions{Events: hub, Metrics: reg})
+	if err != nil {
+		return err
+	}
+	// The streams are gone when requests are cut off, with time to spare for the last of them to close.
+	defer context.AfterFunc(ctx, func() { streams.Drain(s.Process.DrainDelay, s.Process.ShutdownTimeout*3/4) })()
 	handler, err := httpapi.New(httpapi.Options{
 		Auth: auth.NewService(db.Users(), db.Sessions(), keys, time.Now), Keys: keys,
 		Users: db.Users(), Projects: db.Projects(), Jobs: db.Jobs(), Videos: db.Videos(),
-		Objects: objectstore.New(cfg, s.Media.Bucket), Status: status, Log: log, Metrics: reg, Now: time.Now,
+		Objects: objects, Multipart: objects, Storage: db.Storage(app.DefaultQuota), Uploads: db.Uploads(),
+		Status: status, Log: log, Metrics: reg, Now: time.Now, Streams: streams,
 	})
 	if err != nil {
 		return err
 	}
-	published := prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "loadbearing_outbox_messages_total", Help: "Messages this process tried to publish.",
-	}, []string{"outcome"})
-	if err := reg.Register(published); err != nil {
+	relayed := outbox.NewMetrics()
+	if err := reg.Register(relayed); err != nil {
 		return fmt.Errorf("register the outbox metrics: %w", err)
 	}
 	relay := &outbox.Relay{
@@ -67,11 +75,9 @@ func (p program) serve(ctx context.Context) error {
 			app.DestinationJobs:   messaging.Queue{Client: sqs.NewFromConfig(cfg), URL: s.Jobs.QueueURL},
 			app.DestinationEvents: messaging.Topic{Client: sns.NewFromConfig(cfg), ARN: s.Events.TopicARN},
 		},
-		Published: func(accepted, failed int) {
-			published.WithLabelValues("accepted").Add(float64(accepted))
-			published.WithLabelValues("failed").Add(float64(failed))
-		},
+		Metrics: relayed,
 	}
+	sweeper := &objectstore.Sweeper{Store: objects, Removals: db.Removals(), Log: log, Now: time.Now}
 	public, metrics, err := listen(ctx, s.Process)
 	if err != nil {
 		return err
@@ -79,6 +85,28 @@ func (p program) serve(ctx context.Context) error {
 	log.Info("started", "ms", time.Since(begin).Milliseconds())
 	return (&service{
 		settings: s.Process, log: log, status: status, handler: handler, registry: reg, public: public, metrics: metrics,
-		background: relay.Run,
+		background: together(relay.Run, sweeper.Run, func(ctx context.Context) { deliver(ctx, hub, streams) }),
 	}).run(ctx)
+}
+
+// deliver runs hub until ctx and then the last stream have ended.
+func deliver(ctx context.Context, hub *stream.Hub, streams *httpapi.Streams) {
+	delivering, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	context.AfterFunc(ctx, func() {
+		streams.Stop()
+		stop()
+	})
+	hub.Run(delivering)
+}
+
+// together runs everything until all of it has ended.
+func together(run ...func(context.Context)) func(context.Context) {
+	return func(ctx context.Context) {
+		var all sync.WaitGroup
+		for _, f := range run {
+			all.Go(func() { f(ctx) })
+		}
+		all.Wait()
+	}
 }
