@@ -196,7 +196,7 @@ func (d *Data) GrantWriteMedia(to awsiam.IGrantable) awsiam.Grant {
 	d.GrantReadMedia(to)
 	return awsiam.Grant_AddToPrincipal(&awsiam.GrantOnPrincipalOptions{
 		Grantee:      to,
-		Actions:      &[]*string{new("s3:PutObject"), new("s3:DeleteObject"), new("s3:AbortMultipartUpload")},
+		Actions:      &[]*string{new("s3:PutObject"), new("s3:DeleteObject"), new("s3:AbortMultipartUpload"), new("s3:ListMultipartUploadParts")},
 		ResourceArns: &[]*string{d.Media.ArnForObjects(new("*"))},
 	})
 }

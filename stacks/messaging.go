@@ -26,7 +26,9 @@ type Messaging struct {
 	Events  *fanout.Fanout // domain events, one queue per consumer
 	Migrate *function.Function
 	Probe   *function.Function
+	Index   *function.Function
 	Meter   *function.Function
+	Notify  *function.Function
 	// Values are what this stack publishes for the programs, by setting; each
 	// also stands in an SSM parameter.
 	Values Values
@@ -53,7 +55,9 @@ func NewMessaging(scope constructs.Construct, settings Settings, programs *progr
 		Key: key,
 		Subscriptions: []fanout.Subscription{
 			consumer(folderProbe, app.EventVideoUploaded),
-			consumer(folderMeter, app.EventVideoUploaded),
+			consumer(folderIndex, app.EventVideoUploaded, app.EventVideoProbed),
+			consumer(folderMeter, app.EventVideoUploaded, app.EventVideoProbed),
+			consumer(folderNotify, app.EventTypes()...),
 		},
 	})
 	m.Values = Values{
@@ -93,13 +97,30 @@ func NewMessaging(scope constructs.Construct, settings Settings, programs *progr
 	data.acknowledgeMedia(m.Probe.Role)
 	m.Probe.ConsumeQueue(m.Events.Queues[folderProbe], function.QueueSource{})
 
+	m.Index = makeFunction("Index", folderIndex, function.Props{
+		Description:         "Makes videos found by their names and by what is in them",
+		Timeout:             consumerTimeout,
+		ReservedConcurrency: settings.FunctionConcurrency,
+	}, contract.DatabasePrimary, contract.DatabaseName, contract.DatabaseAppSecret)
+	data.AppSecret.GrantRead(m.Index.Role, nil)
+	m.Index.ConsumeQueue(m.Events.Queues[folderIndex], function.QueueSource{})
+
 	m.Meter = makeFunction("Meter", folderMeter, function.Props{
-		Description:         "Counts the bytes each tenant stores",
+		Description:         "Counts the bytes and seconds of video that each tenant uploads",
 		Timeout:             consumerTimeout,
 		ReservedConcurrency: settings.FunctionConcurrency,
 	}, contract.DatabasePrimary, contract.DatabaseName, contract.DatabaseAppSecret)
 	data.AppSecret.GrantRead(m.Meter.Role, nil)
 	m.Meter.ConsumeQueue(m.Events.Queues[folderMeter], function.QueueSource{})
+
+	m.Notify = makeFunction("Notify", folderNotify, function.Props{
+		Description:         "Tells users what becomes of what they upload",
+		Timeout:             consumerTimeout,
+		ReservedConcurrency: settings.FunctionConcurrency,
+	}, contract.DatabasePrimary, contract.DatabaseName, contract.DatabaseAppSecret, contract.CacheEndpoint, contract.CacheSecret)
+	data.AppSecret.GrantRead(m.Notify.Role, nil)
+	data.Cache.GrantReadSecret(m.Notify.Role)
+	m.Notify.ConsumeQueue(m.Events.Queues[folderNotify], function.QueueSource{})
 
 	awscdk.NewCfnOutput(stack, new("MigrateFunction"), &awscdk.CfnOutputProps{
 		Value:       m.Migrate.Function.FunctionName(),
@@ -113,6 +134,6 @@ func (m *Messaging) Sections() []observability.Section {
 	return []observability.Section{
 		{Title: "Jobs", Watched: []observability.Watched{m.Jobs}},
 		{Title: "Events", Watched: []observability.Watched{m.Events}},
-		{Title: "Functions", Watched: []observability.Watched{m.Probe, m.Meter, m.Migrate}},
+		{Title: "Functions", Watched: []observability.Watched{m.Probe, m.Index, m.Meter, m.Notify, m.Migrate}},
 	}
 }

@@ -14,7 +14,9 @@ import (
 const (
 	folderMigrate      = "migrate"
 	folderProbe        = "probe"
+	folderIndex        = "index"
 	folderMeter        = "meter"
+	folderNotify       = "notify"
 	folderRotateOrigin = "rotate-origin"
 )
 
@@ -28,7 +30,7 @@ type programs struct {
 
 // startBuilds begins to build.
 func startBuilds(settings Settings) *programs {
-	p := &programs{settings: settings, folders: []string{folderMigrate, folderProbe, folderMeter, folderRotateOrigin}}
+	p := &programs{settings: settings, folders: []string{folderMigrate, folderProbe, folderIndex, folderMeter, folderNotify, folderRotateOrigin}}
 	sources := make([]function.Props, len(p.folders))
 	for i, folder := range p.folders {
 		sources[i] = p.source(function.Props{}, folder)

@@ -206,10 +206,23 @@ func messaging(t *testing.T, settings stacks.Settings, messaging assertions.Temp
 			"LOADBEARING_MEDIA_BUCKET":          assertions.Match_Absent(),
 		}},
 	})
-	messaging.ResourcePropertiesCountIs(new("AWS::SNS::Subscription"), map[string]any{
-		"FilterPolicy": map[string]any{contract.EventTypeAttribute: []any{app.EventVideoUploaded}},
-	}, new(2.0))
-	messaging.ResourceCountIs(new("AWS::Lambda::EventSourceMapping"), new(2.0))
+	all := make([]any, len(app.EventTypes()))
+	for i, kind := range app.EventTypes() {
+		all[i] = kind
+	}
+	for _, consumers := range []struct {
+		types []any
+		count float64
+	}{
+		{[]any{app.EventVideoUploaded}, 1},                       // probe
+		{[]any{app.EventVideoUploaded, app.EventVideoProbed}, 2}, // index, meter
+		{all, 1}, // notify
+	} {
+		messaging.ResourcePropertiesCountIs(new("AWS::SNS::Subscription"), map[string]any{
+			"FilterPolicy": map[string]any{contract.EventTypeAttribute: consumers.types},
+		}, &consumers.count)
+	}
+	messaging.ResourceCountIs(new("AWS::Lambda::EventSourceMapping"), new(4.0))
 	messaging.HasOutput(new("MigrateFunction"), map[string]any{})
 
 	readsMedia := map[string]any{"PolicyDocument": map[string]any{"Statement": assertions.Match_ArrayWith(&[]any{

@@ -74,6 +74,8 @@ func NewWeb(scope constructs.Construct, s Settings, n *Network, d *Data, m *Mess
 	}
 	w.grantService(w.Worker.Role, s, d)
 	m.Jobs.GrantConsume(w.Worker.Role)
+	// The worker gives up a message with the reason beside it.
+	m.Jobs.DeadLetterQueue.GrantSendMessages(w.Worker.Role)
 	w.acknowledge(w.Worker.Role, s, d)
 	return w
 }

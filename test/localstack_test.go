@@ -101,7 +101,7 @@ func testFanOut(t *testing.T) {
 	client := aws.NewSnsClientContext(t, ctx, region)
 	subscriptions, err := client.ListSubscriptionsByTopic(ctx, &sns.ListSubscriptionsByTopicInput{TopicArn: &topic})
 	require.NoError(t, err)
-	require.Len(t, subscriptions.Subscriptions, len(app.VideoServices()))
+	require.Len(t, subscriptions.Subscriptions, len(app.VideoServices())+1)
 
 	publish := func(kind, body string) {
 		_, err := client.Publish(ctx, &sns.PublishInput{
