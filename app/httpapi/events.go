@@ -347,7 +347,7 @@ func (c *connection) deliver(ctx context.Context, sub app.Subscription, to carri
 				}
 				beat = c.nextBeat()
 			}
-			if check == never {
+			if check.Equal(never) {
 				check = c.nextCheck(beat)
 			}
 		}

@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -86,7 +85,7 @@ func newInstances(t *testing.T, o streaming) *instances {
 		ho.Streams, ho.Metrics = one.streams, one.metrics
 		options = *ho
 	})
-	in.each[0].url = in.setup.url
+	in.each[0].url = in.url
 	for len(in.each) < o.count {
 		one := start()
 		options.Streams, options.Metrics = one.streams, one.metrics
@@ -432,7 +431,7 @@ func TestAClientThatKeepsDroppingMissesAndRepeatsNothing(t *testing.T) {
 }
 
 // Megabytes wait for a client that does not read: it is dropped with a hint, and
-// gets the rest when it resumes.
+// gets the rest when it resumes, however often it is too slow again.
 func TestASlowClientIsDroppedAndResumes(t *testing.T) {
 	t.Parallel()
 	in := newInstances(t, streaming{hub: stream.HubOptions{Buffer: 8, Patience: 200 * time.Millisecond}})
@@ -446,33 +445,26 @@ func TestASlowClientIsDroppedAndResumes(t *testing.T) {
 	for n := 1; n <= total; n++ {
 		require.NoError(t, in.store.Append(t.Context(), in.id, entry(n, 30<<10)))
 	}
-	require.Eventually(t, func() bool {
-		m := gathered(t, in.each[0].metrics)
-		return strings.Contains(m, `transport="sse"`)
-	}, soon, 10*time.Millisecond)
-	time.Sleep(time.Second) // longer than the hub's patience
+	time.Sleep(time.Second) // longer than the hub's patience: whoever reads now is late
 	for _, by := range transports {
-		f, n := slow[by.name], 0
-		var last told
-		var err error
-		for {
-			var e told
-			if e, err = f.next(); err != nil {
-				break
+		f, last, n, drops := slow[by.name], told{}, 0, 0
+		for n < total {
+			e, err := f.next()
+			if err != nil {
+				reason, id := by.end(t, last, err)
+				require.Equal(t, "slow", reason)
+				drops++
+				f = by.open(t, in.url, cookie, id)
+				last = want(t, f, "ready")
+				continue
 			}
-			last = e
-			if e.Event == "message" {
+			if last = e; e.Event == "message" {
 				n++
 				require.Equal(t, n, e.number(t))
 			}
 		}
-		require.Less(t, n, total, "the kernel's buffers took all there was")
-		reason, id := by.end(t, last, err)
-		require.Equal(t, "slow", reason)
-		resumed := by.open(t, in.url, cookie, id)
-		want(t, resumed, "ready")
-		wantNumbers(t, resumed, n+1, total)
-		t.Logf("%s: dropped after %d of %d, then got the rest", by.name, n, total)
+		require.Positive(t, drops, "the kernel's buffers took all there was")
+		t.Logf("%s: dropped %d times, and got each of %d events once", by.name, drops, total)
 	}
 }
 
@@ -690,13 +682,4 @@ func TestAWebSocketTakesNoMessages(t *testing.T) {
 	require.NoError(t, s.conn.Write(t.Context(), websocket.MessageText, []byte("hello")))
 	_, err := s.next()
 	require.Equal(t, websocket.StatusPolicyViolation, websocket.CloseStatus(err))
-}
-
-// used returns the bytes of heap and stacks in use.
-func used() uint64 {
-	runtime.GC()
-	runtime.GC() // the first one leaves what pools hold
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return m.HeapAlloc + m.StackInuse
 }

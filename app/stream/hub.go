@@ -84,6 +84,7 @@ type subscription struct {
 	seen   uint64 // the feed's rung that at is up to date with
 	queue  []app.Signal
 	slow   *time.Timer // runs while the queue is full and more is there
+	full   uint64      // how often that was so
 	err    error
 	closed bool
 }
@@ -164,12 +165,12 @@ func (h *Hub) remove(s *subscription) {
 	}
 }
 
-// drop ends a subscription that is too slow.
-func (s *subscription) drop(timer *time.Timer) {
+// drop ends a subscription that took nothing since its queue was full.
+func (s *subscription) drop(since uint64) {
 	h := s.hub
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if s.slow != timer || s.closed {
+	if s.slow == nil || s.full != since || s.closed {
 		return // it took everything a moment ago
 	}
 	s.err = app.ErrSlow
@@ -210,9 +211,9 @@ func (h *Hub) schedule(f *feed) {
 		case len(s.queue) < h.o.Buffer:
 			wanted = true
 		case s.slow == nil:
-			var timer *time.Timer
-			timer = time.AfterFunc(h.o.Patience, func() { s.drop(timer) })
-			s.slow = timer
+			s.full++
+			since := s.full
+			s.slow = time.AfterFunc(h.o.Patience, func() { s.drop(since) })
 		}
 	}
 	if wanted && !f.due {
