@@ -84,6 +84,10 @@ golden: ## Rewrite the golden templates, the lists under review and the construc
 bench: $(CLI) ## Print the figures: round trips and time of each construct, synth and its twin in Node, resizing, make up by step, edge against direct
 	@$(CLI) bench
 
+.PHONY: drill
+drill: $(CLI) ## Break what runs and show what comes of it, every drill in full. NAME=slug runs one, PART one part of it, SHORT=1 the short form, SEED repeats one; LIST=1 lists them
+	@$(CLI) drill $(if $(NAME),--name $(NAME)) $(if $(PART),--part $(PART)) $(if $(SEED),--seed $(SEED)) $(if $(filter 1 true yes,$(SHORT)),--short) $(if $(filter 1 true yes,$(LIST)),--list)
+
 ##@ Housekeeping
 
 .PHONY: build

@@ -74,6 +74,14 @@ func FromEnviron(environ []string) (Config, error) {
 	return c, errors.Join(errs...)
 }
 
+// environ is the environment from which FromEnviron reads the same Config.
+func (c Config) environ() []string {
+	return []string{
+		"ENV=" + c.Environment, "AWS_ENDPOINT_URL=" + c.EndpointURL, "LOADBEARING_RUN_DIR=" + c.RunDir,
+		"EDGE_PORT=" + strconv.Itoa(c.EdgePort), "ALB_PORT=" + strconv.Itoa(c.ALBPort), "AWS_PORT=" + strconv.Itoa(c.AWSPort),
+	}
+}
+
 // checkPorts tells which of the ports Up needs are taken, and how to choose others.
 func (c Config) checkPorts() error {
 	var errs []error

@@ -38,7 +38,7 @@ func Detach(ctx context.Context, c Config, out io.Writer) error {
 	}
 	defer log.Close()
 	cmd := exec.Command(self, "up") //nolint:noctx // It outlives this process: Down ends it.
-	cmd.Env = append(os.Environ(), "LOADBEARING_RUN_DIR="+c.RunDir)
+	cmd.Env = append(os.Environ(), c.environ()...)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {

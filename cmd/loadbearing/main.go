@@ -35,6 +35,7 @@ func commands() []command {
 		{"cost", "estimate the monthly cost at list prices", runCost},
 		{"deploy", "deploy to the AWS account of the caller's credentials", runDeploy},
 		{"dlq", "list, show, redrive or purge dead letters", runDLQ},
+		{"drill", "break what runs and show what comes of it", runDrill},
 		{"build", "build the app and the CDK app", runBuild},
 		{"bench", "print the figures", runBench},
 	}

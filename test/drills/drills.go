@@ -1,0 +1,14 @@
+// Package drills lists the drills of the concepts.
+package drills
+
+import (
+	"github.com/loadbearing/loadbearing/test/drill"
+	"github.com/loadbearing/loadbearing/test/drills/messagequeue"
+)
+
+// All returns every drill, in the order of the concepts.
+func All() []drill.Drill {
+	return []drill.Drill{
+		messagequeue.Drill(),
+	}
+}

@@ -1,0 +1,191 @@
+// Package messagequeue is the drill of concept 9: image jobs in an SQS queue,
+// done by a fleet of workers that die, hang and meet poison.
+package messagequeue
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/loadbearing/loadbearing/app/mediatest"
+	"github.com/loadbearing/loadbearing/internal/contract"
+	"github.com/loadbearing/loadbearing/internal/deadletter"
+	"github.com/loadbearing/loadbearing/local"
+	"github.com/loadbearing/loadbearing/test/drill"
+)
+
+// Drill returns the drill.
+func Drill() drill.Drill {
+	return drill.Drill{
+		Name:    "message-queue",
+		Summary: "jobs survive workers that are killed, poison and a full queue; each is done once",
+		Parts: []drill.Part{
+			{Name: "kills", Summary: "workers are killed at every step, and the database in between", Limit: 12 * time.Minute, Run: kills},
+			{Name: "poison", Summary: "one job in ten fails every time, until what is broken is mended", Limit: 6 * time.Minute, Run: poison},
+			{Name: "heartbeat", Summary: "a job that takes longer than its message is hidden for is done once", Limit: 5 * time.Minute, Run: heartbeat},
+		},
+	}
+}
+
+// Purposes of random numbers.
+const (
+	purposeSteps = iota + 1
+	purposePoison
+)
+
+// bench is what the parts work with: a tenant, and workers that stand in for
+// the fleet's.
+type bench struct {
+	*drill.Run
+	tenant  *drill.Tenant
+	queue   deadletter.Queue
+	bucket  string
+	workers []*drill.StandIn
+}
+
+// set takes the worker fleet away and puts n workers in its place, whose calls
+// to AWS are seen.
+func set(ctx context.Context, r *drill.Run, n int) (b *bench, done func(), err error) {
+	status, err := r.AwaitStatus(ctx, "a worker is in service", func(s local.Status) bool {
+		return len(drill.Instances(s, contract.FleetWorker, contract.ColorBlue)) > 0
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	program, err := drill.ProgramOf(drill.Instances(status, contract.FleetWorker, contract.ColorBlue)[0])
+	if err != nil {
+		return nil, nil, err
+	}
+	b = &bench{Run: r}
+	url, err := r.Setting(ctx, contract.JobsQueue)
+	if err != nil {
+		return nil, nil, err
+	}
+	if b.bucket, err = r.Setting(ctx, contract.MediaBucket); err != nil {
+		return nil, nil, err
+	}
+	if b.queue, err = r.Queue(ctx, url); err != nil {
+		return nil, nil, err
+	}
+	if b.tenant, err = drill.NewTenant(ctx, status.EdgeURL, "Message queue"); err != nil {
+		return nil, nil, err
+	}
+	restore, err := r.Resize(ctx, contract.FleetWorker, contract.ColorBlue, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	done = func() {
+		for _, w := range b.workers {
+			w.Close()
+		}
+		if err := restore(context.WithoutCancel(ctx)); err != nil {
+			r.Check(false, "the worker fleet is not as it was: %v", err)
+		}
+	}
+	for i := range n {
+		w, err := r.Stand(ctx, program, i, nil)
+		if err != nil {
+			done()
+			return nil, nil, err
+		}
+		b.workers = append(b.workers, w)
+	}
+	return b, done, nil
+}
+
+// watch has the calls of every worker seen.
+func (b *bench) watch(see func(w *drill.StandIn, c drill.Call) error) {
+	for _, w := range b.workers {
+		w.Tap.Watch(func(c drill.Call) error { return see(w, c) })
+	}
+}
+
+// widths asked of every picture.
+var widths = []int{16, 32}
+
+// uploadsAtOnce is how many pictures are on their way at a time.
+const uploadsAtOnce = 8
+
+// upload sends n different pictures and returns the ids of their jobs.
+func (b *bench) upload(ctx context.Context, n int) ([]uuid.UUID, error) {
+	jobs := make([]uuid.UUID, n)
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(uploadsAtOnce)
+	for i := range jobs {
+		group.Go(func() error {
+			var err error
+			jobs[i], err = b.uploadOne(ctx, mediatest.PNG(40+i%200, 40+i/200))
+			return err
+		})
+	}
+	return jobs, group.Wait()
+}
+
+func (b *bench) uploadOne(ctx context.Context, picture []byte) (uuid.UUID, error) {
+	path := fmt.Sprintf("/v1/projects/%s/images?widths=%d,%d", b.tenant.Project.ID, widths[0], widths[1])
+	r, err := b.tenant.Do(ctx, http.MethodPost, path, bytes.NewReader(picture), http.Header{"Content-Type": {"image/png"}})
+	if err != nil {
+		return uuid.Nil, err
+	}
+	if err := r.Decode(http.StatusAccepted, nil); err != nil {
+		return uuid.Nil, fmt.Errorf("upload a picture: %w", err)
+	}
+	return uuid.Parse(strings.TrimPrefix(r.Header.Get("Location"), "/v1/jobs/"))
+}
+
+// count is how many jobs of the tenant are in a state.
+func (b *bench) count(ctx context.Context, status string) (n int, err error) {
+	err = b.Primary().QueryRow(ctx, "select count(*) from jobs where tenant_id = $1 and status = $2", b.tenant.ID, status).Scan(&n)
+	return n, err
+}
+
+// await waits until as many jobs are in a state and the queue is empty, and
+// says how far it is.
+func (b *bench) await(ctx context.Context, status string, want int) error {
+	last := -1
+	return drill.Await(ctx, fmt.Sprintf("%d jobs are %s and the queue is empty", want, status), func(ctx context.Context) (bool, error) {
+		n, err := b.count(ctx, status)
+		if err != nil {
+			return false, err
+		}
+		waiting, err := b.Waiting(ctx, b.queue.URL)
+		if err != nil {
+			return false, err
+		}
+		if n != last {
+			b.Say("  %d of %d jobs %s, %d messages in the queue", n, want, status, waiting)
+			last = n
+		}
+		return n == want && waiting == 0, nil
+	})
+}
+
+// received returns the messages that a call received, each as its job's id.
+func received(c drill.Call) []uuid.UUID {
+	if c.Operation != "ReceiveMessage" || !c.Answered {
+		return nil
+	}
+	var answer struct {
+		Messages []struct{ Body string }
+	}
+	if json.Unmarshal(c.Answer, &answer) != nil {
+		return nil
+	}
+	var jobs []uuid.UUID
+	for _, m := range answer.Messages {
+		var job struct {
+			ID uuid.UUID `json:"job_id"`
+		}
+		if json.Unmarshal([]byte(m.Body), &job) == nil {
+			jobs = append(jobs, job.ID)
+		}
+	}
+	return jobs
+}
