@@ -119,7 +119,7 @@ func (b *bench) finish(ctx context.Context, jobs int) error {
 		if err != nil || waiting > 0 {
 			return false, err
 		}
-		n, err := b.DeadLetters().Redrive(ctx, b.queue)
+		n, err := b.redrive(ctx)
 		redriven += n
 		return err == nil && n == 0, err
 	})

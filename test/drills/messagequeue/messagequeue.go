@@ -167,6 +167,15 @@ func (b *bench) await(ctx context.Context, status string, want int) error {
 	})
 }
 
+// redrive puts the dead letters back into the queue and returns how many.
+func (b *bench) redrive(ctx context.Context) (int, error) {
+	now, err := b.Queue(ctx, b.queue.URL)
+	if err != nil {
+		return 0, err
+	}
+	return b.DeadLetters().Redrive(ctx, now)
+}
+
 // received returns the messages that a call received, each as its job's id.
 func received(c drill.Call) []uuid.UUID {
 	if c.Operation != "ReceiveMessage" || !c.Answered {

@@ -3,7 +3,6 @@ package messagequeue
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 	"sync"
 
@@ -108,9 +107,9 @@ func poison(ctx context.Context, r *drill.Run) error {
 	}
 
 	r.Say("S3 is well again: redrive")
-	n, err := b.DeadLetters().Redrive(ctx, b.queue)
+	n, err := b.redrive(ctx)
 	if err != nil {
-		return fmt.Errorf("redrive: %w", err)
+		return err
 	}
 	r.Check(n == len(bad), "%d dead letters were redriven, want %d", n, len(bad))
 	if err := b.await(ctx, "done", jobs); err != nil {
