@@ -85,7 +85,7 @@ func kills(ctx context.Context, r *drill.Run) error {
 	planned := len(e.plan)
 	r.Say("%d jobs, %d kills of one of two workers, the first at %q", jobs, planned, e.plan[0].name)
 	b.watch(e.see)
-	ids, err := b.upload(ctx, jobs)
+	ids, err := b.upload(ctx, jobs, different)
 	if err != nil {
 		return err
 	}

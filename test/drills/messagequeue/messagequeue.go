@@ -30,6 +30,7 @@ func Drill() drill.Drill {
 			{Name: "kills", Summary: "workers are killed at every step, and the database in between", Limit: 12 * time.Minute, Run: kills},
 			{Name: "poison", Summary: "one job in ten fails every time, until what is broken is mended", Limit: 6 * time.Minute, Run: poison},
 			{Name: "heartbeat", Summary: "a job that takes longer than its message is hidden for is done once", Limit: 5 * time.Minute, Run: heartbeat},
+			{Name: "backlog", Summary: "a full queue makes the fleet grow, and keeps no request waiting", Limit: 10 * time.Minute, Run: backlog},
 		},
 	}
 }
@@ -50,9 +51,33 @@ type bench struct {
 	workers []*drill.StandIn
 }
 
-// set takes the worker fleet away and puts n workers in its place, whose calls
-// to AWS are seen.
+// open makes a tenant, and finds the queue and the bucket.
+func open(ctx context.Context, r *drill.Run) (*bench, error) {
+	status, err := r.Status()
+	if err != nil {
+		return nil, err
+	}
+	b := &bench{Run: r}
+	url, err := r.Setting(ctx, contract.JobsQueue)
+	if err != nil {
+		return nil, err
+	}
+	if b.bucket, err = r.Setting(ctx, contract.MediaBucket); err != nil {
+		return nil, err
+	}
+	if b.queue, err = r.Queue(ctx, url); err != nil {
+		return nil, err
+	}
+	b.tenant, err = drill.NewTenant(ctx, status.EdgeURL, "Message queue")
+	return b, err
+}
+
+// set opens the bench, takes the worker fleet away and puts n workers in its
+// place, whose calls to AWS are seen. done gives the fleet back.
 func set(ctx context.Context, r *drill.Run, n int) (b *bench, done func(), err error) {
+	if b, err = open(ctx, r); err != nil {
+		return nil, nil, err
+	}
 	status, err := r.AwaitStatus(ctx, "a worker is in service", func(s local.Status) bool {
 		return len(drill.Instances(s, contract.FleetWorker, contract.ColorBlue)) > 0
 	})
@@ -61,20 +86,6 @@ func set(ctx context.Context, r *drill.Run, n int) (b *bench, done func(), err e
 	}
 	program, err := drill.ProgramOf(drill.Instances(status, contract.FleetWorker, contract.ColorBlue)[0])
 	if err != nil {
-		return nil, nil, err
-	}
-	b = &bench{Run: r}
-	url, err := r.Setting(ctx, contract.JobsQueue)
-	if err != nil {
-		return nil, nil, err
-	}
-	if b.bucket, err = r.Setting(ctx, contract.MediaBucket); err != nil {
-		return nil, nil, err
-	}
-	if b.queue, err = r.Queue(ctx, url); err != nil {
-		return nil, nil, err
-	}
-	if b.tenant, err = drill.NewTenant(ctx, status.EdgeURL, "Message queue"); err != nil {
 		return nil, nil, err
 	}
 	restore, err := r.Resize(ctx, contract.FleetWorker, contract.ColorBlue, 0)
@@ -113,15 +124,18 @@ var widths = []int{16, 32}
 // uploadsAtOnce is how many pictures are on their way at a time.
 const uploadsAtOnce = 8
 
-// upload sends n different pictures and returns the ids of their jobs.
-func (b *bench) upload(ctx context.Context, n int) ([]uuid.UUID, error) {
+// different returns the i-th of pictures that are small and each unlike the others.
+func different(i int) []byte { return mediatest.PNG(40+i%200, 40+i/200) }
+
+// upload sends n pictures and returns the ids of their jobs.
+func (b *bench) upload(ctx context.Context, n int, picture func(i int) []byte) ([]uuid.UUID, error) {
 	jobs := make([]uuid.UUID, n)
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(uploadsAtOnce)
 	for i := range jobs {
 		group.Go(func() error {
 			var err error
-			jobs[i], err = b.uploadOne(ctx, mediatest.PNG(40+i%200, 40+i/200))
+			jobs[i], err = b.uploadOne(ctx, picture(i))
 			return err
 		})
 	}

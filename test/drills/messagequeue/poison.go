@@ -48,7 +48,7 @@ func poison(ctx context.Context, r *drill.Run) error {
 
 	// The worker must not be faster than the drill says which are poison.
 	b.workers[0].Pause()
-	ids, err := b.upload(ctx, jobs)
+	ids, err := b.upload(ctx, jobs, different)
 	if err != nil {
 		return err
 	}
