@@ -42,6 +42,8 @@ import (
 	"github.com/loadbearing/loadbearing/local"
 	"github.com/loadbearing/loadbearing/local/cdk"
 	"github.com/loadbearing/loadbearing/test/api"
+	"github.com/loadbearing/loadbearing/test/drill"
+	"github.com/loadbearing/loadbearing/test/drills"
 )
 
 // TestMiniStack deploys every stack to MiniStack with `loadbearing up`, uses
@@ -73,6 +75,11 @@ func TestMiniStack(t *testing.T) {
 	teststructure.RunTestStage(t, "faults", func() {
 		t.Run("InstanceKilled", func(t *testing.T) { testInstanceKilled(t, e) })
 		t.Run("SecondUp", func(t *testing.T) { testSecondUp(t, e) })
+	})
+	teststructure.RunTestStage(t, "drills", func() {
+		for _, d := range drills.All() {
+			t.Run(d.Name, func(t *testing.T) { testDrill(t, e, d) })
+		}
 	})
 	teststructure.RunTestStage(t, "redeploy", func() { testRedeploy(t, e, s) })
 	teststructure.RunTestStage(t, "destroy", func() { testDestroy(t, e, s) })
@@ -509,6 +516,21 @@ func testSecondUp(t *testing.T, e *environmentUnderTest) {
 	out := shell.RunCommandContextAndGetOutput(t, testContext(t, time.Minute), e.command("up"))
 	assert.Contains(t, out, "already running")
 	assert.Equal(t, before, e.status(t))
+}
+
+// drillLimit is how long the short form of one drill may take.
+const drillLimit = 6 * time.Minute
+
+// testDrill runs the short form of a drill as a user would. It breaks what runs
+// and leaves it as it was.
+func testDrill(t *testing.T, e *environmentUnderTest, d drill.Drill) {
+	out, err := shell.RunCommandContextAndGetStdOutE(t, testContext(t, drillLimit), e.command("drill", "--short", "--name", d.Name))
+	var result drill.Result
+	last := out[strings.LastIndexByte(strings.TrimSpace(out), '\n')+1:]
+	require.NoError(t, json.Unmarshal([]byte(last), &result), "it ended with %q: %v", last, err)
+	require.NoError(t, err, "seed %d: %v", result.Seed, result.Failures)
+	require.True(t, result.Pass)
+	require.NotEmpty(t, result.Figures)
 }
 
 // testRedeploy: the same templates again change nothing.
