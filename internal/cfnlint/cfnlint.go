@@ -12,7 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 
-	"github.com/loadbearing/loadbearing/local/emulator/python"
+	"github.com/loadbearing/loadbearing/local/python"
 )
 
 // requirements pins cfn-lint and everything it needs, with hashes.

@@ -10,7 +10,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/loadbearing/loadbearing/local/emulator/python"
+	"github.com/loadbearing/loadbearing/local/python"
 )
 
 // requirements pins MiniStack and everything it needs, with hashes.

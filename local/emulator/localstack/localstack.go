@@ -14,8 +14,8 @@ import (
 	"time"
 
 	"github.com/loadbearing/loadbearing/local/emulator"
-	"github.com/loadbearing/loadbearing/local/emulator/python"
 	"github.com/loadbearing/loadbearing/local/process"
+	"github.com/loadbearing/loadbearing/local/python"
 )
 
 // Version is LocalStack core's: the newest that runs without an account on

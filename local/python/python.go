@@ -1,5 +1,5 @@
-// Package python makes the virtual environments that the emulators run in:
-// pinned, checked by hash, made once and kept.
+// Package python makes virtual environments for the Python programs that are
+// run here: pinned, checked by hash, made once and kept.
 package python
 
 import (

@@ -8,7 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/loadbearing/loadbearing/local/emulator/python"
+	"github.com/loadbearing/loadbearing/local/python"
 )
 
 // Not parallel: PATH is the process's.
