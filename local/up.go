@@ -30,6 +30,7 @@ import (
 	"github.com/loadbearing/loadbearing/local/postgres"
 	"github.com/loadbearing/loadbearing/local/process"
 	"github.com/loadbearing/loadbearing/local/rds"
+	"github.com/loadbearing/loadbearing/local/redis"
 )
 
 // Limits of what Up waits for. Each is far above what it takes.
@@ -39,7 +40,8 @@ const (
 	shutdownLimit = 30 * time.Second // requests in flight when Up ends
 	watchEvery    = 500 * time.Millisecond
 	stacksEvery   = 5 * time.Second
-	followEvery   = 3 * time.Second // longer than watch needs to say what has ended
+	followEvery   = 3 * time.Second
+	restartAfter  = 500 * time.Millisecond // so that what ends at once does not spin
 )
 
 // runtime is what Up has started, and what is left to stop, last first.
@@ -54,10 +56,14 @@ type runtime struct {
 	caches    *elasticache.Manager
 	edge      *edge.Edge
 	instances *instances.Manager
-	removed   []string // resource types this emulator rejects
+	ended     chan struct{} // holds one when a data store has ended
+	removed   []string      // resource types this emulator rejects
 
 	stacks     []Stack // as last read
 	stacksRead time.Time
+
+	saying sync.Mutex      // guards said
+	said   map[string]bool // faults
 
 	stops []func(context.Context)
 }
@@ -74,7 +80,10 @@ func Up(ctx context.Context, c Config, out io.Writer) (err error) {
 	if err := c.checkPorts(); err != nil {
 		return err
 	}
-	r := &runtime{config: c, progress: newProgress(out), runner: &process.Runner{Dir: c.RunDir}}
+	r := &runtime{
+		config: c, progress: newProgress(out), runner: &process.Runner{Dir: c.RunDir},
+		ended: make(chan struct{}, 1), said: map[string]bool{},
+	}
 	if err := r.clear(ctx); err != nil {
 		return err
 	}
@@ -129,6 +138,7 @@ func (r *runtime) start(ctx context.Context) error {
 	cli := cdk.CLI{Root: c.Project.Root}
 	assembly := filepath.Join(c.RunDir, "cdk.out")
 	var binaries postgres.Binaries
+	var cache redis.Program
 
 	side, sctx := errgroup.WithContext(ctx)
 	side.Go(func() error {
@@ -141,6 +151,18 @@ func (r *runtime) start(ctx context.Context) error {
 				return "", err
 			}
 			return "PostgreSQL " + binaries.Version + " in " + binaries.Dir, nil
+		})
+	})
+	side.Go(func() error {
+		return r.progress.do("redis", func() (string, error) {
+			var err error
+			if cache, err = redis.Install(sctx, c.CacheDir, r.detail); err != nil {
+				return "", err
+			}
+			if cache.Kind == redis.Miniredis {
+				return "miniredis inside this process: " + cache.Note, nil
+			}
+			return fmt.Sprintf("%s %s in %s", cache.Kind, cache.Version, filepath.Dir(cache.Path)), nil
 		})
 	})
 	side.Go(func() error {
@@ -190,7 +212,7 @@ func (r *runtime) start(ctx context.Context) error {
 			return "every stack, unmodified", err
 		}},
 		step{"databases", func() (string, error) { return r.startDatabases(ctx, binaries) }},
-		step{"cache", func() (string, error) { return r.startCaches(ctx) }},
+		step{"cache", func() (string, error) { return r.startCaches(ctx, cache) }},
 		step{"migrate", func() (string, error) {
 			if why, missing := r.without("AWS::Lambda::Function"); missing {
 				return why, nil
@@ -230,7 +252,7 @@ func (r *runtime) startEmulator(ctx context.Context) (string, error) {
 		r.emulator = e
 		return fmt.Sprintf("%s %s at %s, which runs already", e.Name, e.Version, e.URL), nil
 	}
-	python, err := emulator.Install(ctx, c.CacheDir, func(what string) { r.progress.printf("    %s\n", what) })
+	python, err := emulator.Install(ctx, c.CacheDir, r.detail)
 	if err != nil {
 		return "", err
 	}
@@ -246,6 +268,9 @@ func (r *runtime) startEmulator(ctx context.Context) (string, error) {
 	return fmt.Sprintf("%s %s at %s", r.emulator.Name, r.emulator.Version, r.emulator.URL), nil
 }
 
+// detail says what a step does that takes time.
+func (r *runtime) detail(what string) { r.progress.printf("    %s\n", what) }
+
 // without tells that a resource type was left out because the emulator rejects
 // it, in the words of a step that has nothing to run.
 func (r *runtime) without(resourceType string) (string, bool) {
@@ -258,7 +283,7 @@ func (r *runtime) startDatabases(ctx context.Context, binaries postgres.Binaries
 	}
 	r.databases = rds.New(rds.Options{
 		API: rds.NewAPI(r.emulator.AWSConfig()), Environment: r.config.Environment,
-		Runner: r.runner, Binaries: binaries, CacheDir: r.config.CacheDir, CA: r.ca, Log: r.logger("rds"),
+		Runner: r.runner, Binaries: binaries, CacheDir: r.config.CacheDir, CA: r.ca, Ended: r.hasEnded, Log: r.logger("rds"),
 	})
 	r.onStop(r.databases.Stop)
 	if err := r.databases.Reconcile(ctx); err != nil {
@@ -271,12 +296,13 @@ func (r *runtime) startDatabases(ctx context.Context, binaries postgres.Binaries
 	return fmt.Sprintf("PostgreSQL %s, %d primary, %d streaming replica", binaries.Version, counts[rds.Primary], counts[rds.Replica]), nil
 }
 
-func (r *runtime) startCaches(ctx context.Context) (string, error) {
+func (r *runtime) startCaches(ctx context.Context, program redis.Program) (string, error) {
 	if why, missing := r.without("AWS::ElastiCache::ReplicationGroup"); missing {
 		return why, nil
 	}
 	r.caches = elasticache.New(elasticache.Options{
-		API: elasticache.NewAPI(r.emulator.AWSConfig()), Environment: r.config.Environment, Runner: r.runner, CA: r.ca, Log: r.logger("elasticache"),
+		API: elasticache.NewAPI(r.emulator.AWSConfig()), Environment: r.config.Environment,
+		Runner: r.runner, CA: r.ca, Program: program, Ended: r.hasEnded, Log: r.logger("elasticache"),
 	})
 	r.onStop(r.caches.Stop)
 	if err := r.caches.Reconcile(ctx); err != nil {
@@ -284,11 +310,11 @@ func (r *runtime) startCaches(ctx context.Context) (string, error) {
 	}
 	var said []string
 	for _, c := range r.caches.Caches() {
-		text := fmt.Sprintf("%s at %s", c.Kind, c.URL)
-		if c.Note != "" {
-			text = string(c.Kind) + " inside this process: " + c.Note
+		if c.Kind == "" {
+			said = append(said, "somebody else's at "+c.URL)
+			continue
 		}
-		said = append(said, text)
+		said = append(said, fmt.Sprintf("%s at %s", c.Kind, c.URL))
 	}
 	return strings.Join(said, ", "), nil
 }

@@ -104,17 +104,21 @@ func (r *runtime) faults() []string {
 }
 
 // follow keeps the data stores those that are deployed: after another `cdk
-// deploy`, and after one of them has ended, which starts again with its data
-// as RDS would have it.
+// deploy`, and soon after one of them has ended, which starts again with its
+// data as RDS and ElastiCache would have it.
 func (r *runtime) follow(ctx context.Context) {
 	log := r.logger("follow")
-	tick := time.NewTicker(followEvery)
-	defer tick.Stop()
+	next := time.NewTimer(followEvery)
+	defer next.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
+		case <-r.ended:
+			r.say(r.faults()) // before it is none any more
+			next.Reset(restartAfter)
+			continue
+		case <-next.C:
 		}
 		var err error
 		if r.databases != nil {
@@ -126,13 +130,33 @@ func (r *runtime) follow(ctx context.Context) {
 		if err != nil && ctx.Err() == nil {
 			log.Warn("the data stores cannot be brought in step with what is deployed", "error", err)
 		}
+		next.Reset(followEvery)
 	}
 }
 
-// watch keeps the status file in step with what runs, and says at once what
-// has ended. It returns when ctx ends.
+// hasEnded has follow look at the data stores.
+func (r *runtime) hasEnded() {
+	select {
+	case r.ended <- struct{}{}:
+	default: // it is about to
+	}
+}
+
+// say prints each fault once.
+func (r *runtime) say(faults []string) {
+	r.saying.Lock()
+	defer r.saying.Unlock()
+	for _, fault := range faults {
+		if !r.said[fault] {
+			r.said[fault] = true
+			r.progress.printf("  ! %s\n", fault)
+		}
+	}
+}
+
+// watch keeps the status file in step with what runs, and says what has ended.
+// It returns when ctx ends.
 func (r *runtime) watch(ctx context.Context, last Status) error {
-	said := map[string]bool{}
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
 	for {
@@ -142,12 +166,7 @@ func (r *runtime) watch(ctx context.Context, last Status) error {
 		case <-tick.C:
 		}
 		now := r.status(ctx)
-		for _, fault := range now.Faults {
-			if !said[fault] {
-				said[fault] = true
-				r.progress.printf("  ! %s\n", fault)
-			}
-		}
+		r.say(now.Faults)
 		if reflect.DeepEqual(now, last) {
 			continue
 		}

@@ -19,6 +19,7 @@ import (
 	"github.com/loadbearing/loadbearing/local/certificates"
 	"github.com/loadbearing/loadbearing/local/process"
 	local "github.com/loadbearing/loadbearing/local/redis"
+	"github.com/loadbearing/loadbearing/local/redis/redistest"
 )
 
 const patience = 20 * time.Second // of a test for what should happen at once
@@ -292,7 +293,10 @@ func TestAskingToRecheckReachesEveryListener(t *testing.T) {
 // a gap because something may be lost, and get what is written from then on.
 func TestRedisComesBackEmpty(t *testing.T) {
 	t.Parallel()
-	for name, program := range map[string]local.Program{"found": {}, "miniredis": {Kind: local.Miniredis}} {
+	for name, program := range map[string]func(testing.TB) local.Program{
+		"installed": redistest.Real,
+		"miniredis": func(testing.TB) local.Program { return local.Program{Kind: local.Miniredis} },
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
@@ -300,13 +304,9 @@ func TestRedisComesBackEmpty(t *testing.T) {
 			require.NoError(t, err)
 			config, err := ca.ClientTLS()
 			require.NoError(t, err)
-			o := local.Options{Runner: &process.Runner{Dir: dir}, CA: ca, Name: "before", Program: program}
+			o := local.Options{Runner: &process.Runner{Dir: dir}, CA: ca, Name: "before", Program: program(t)}
 			server, err := local.Start(t.Context(), o)
 			require.NoError(t, err)
-			if name == "found" && server.Kind == local.Miniredis {
-				server.Stop(context.Background())
-				t.Skip("no Redis here: ", server.Note)
-			}
 			o.Addr = server.Addr
 			client := connect(t, &redis.Options{Addr: o.Addr, TLSConfig: config, DialTimeout: 500 * time.Millisecond, ReadTimeout: 500 * time.Millisecond})
 			s := stream.New(client, stream.Options{})

@@ -15,12 +15,11 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/loadbearing/loadbearing/app/stream"
-	local "github.com/loadbearing/loadbearing/local/redis"
 	"github.com/loadbearing/loadbearing/local/redis/redistest"
 )
 
-// onEach runs a test against the Redis of the machine, if it has one, and
-// against miniredis.
+// onEach runs a test against a real Redis, if it can be had, and against
+// miniredis.
 func onEach(t *testing.T, test func(t *testing.T, client *redis.Client)) {
 	t.Helper()
 	t.Run("miniredis", func(t *testing.T) {
@@ -29,12 +28,10 @@ func onEach(t *testing.T, test func(t *testing.T, client *redis.Client)) {
 		m.SetTime(time.Now())
 		test(t, connect(t, &redis.Options{Addr: m.Addr()}))
 	})
-	t.Run("found", func(t *testing.T) {
+	t.Run("installed", func(t *testing.T) {
 		t.Parallel()
+		redistest.Real(t)
 		s := redistest.New(t)
-		if s.Kind == local.Miniredis {
-			t.Skip("no Redis here: ", s.Note)
-		}
 		t.Log(s.Kind, s.Version)
 		test(t, connect(t, &redis.Options{Addr: s.Addr, TLSConfig: s.TLS}))
 	})

@@ -1,7 +1,8 @@
-// Package elasticache runs a real Redis or Valkey, or miniredis where the
-// machine has neither, at the primary endpoint of each deployed replication
-// group. There are no replicas: a reader endpoint that differs from the primary's has
-// nothing behind it.
+// Package elasticache runs a Redis or Valkey, or miniredis where there is
+// neither, at the primary endpoint of each deployed replication group. There
+// are no replicas: a reader endpoint that differs from the primary's has
+// nothing behind it, and where one would take over, a server that has ended
+// is started again with its data.
 package elasticache
 
 import (
@@ -56,7 +57,7 @@ func NewAPI(cfg aws.Config) API {
 	return API{elasticache.NewFromConfig(cfg), ssm.NewFromConfig(cfg), secretsmanager.NewFromConfig(cfg)}
 }
 
-// Options of a Manager. All but Program and Log are required.
+// Options of a Manager. All but Program, Ended and Log are required.
 type Options struct {
 	API API
 	// Environment whose parameter names the secret that holds the AUTH token:
@@ -64,7 +65,8 @@ type Options struct {
 	Environment string
 	Runner      *process.Runner
 	CA          *certificates.CA
-	Program     redis.Program // default what redis.Find finds
+	Program     redis.Program // what redis.Install found; default miniredis
+	Ended       func()        // called when a server has ended that nobody stopped; default nothing
 	Log         *slog.Logger  // default slog.Default
 }
 
@@ -98,12 +100,15 @@ func New(o Options) *Manager {
 	if o.Log == nil {
 		o.Log = slog.Default()
 	}
+	if o.Ended == nil {
+		o.Ended = func() {}
+	}
 	return &Manager{o: o, servers: map[string]*server{}}
 }
 
 // Reconcile makes the servers those that are deployed: it starts what is new
-// or has ended and stops what is gone. A server that somebody else runs at an
-// endpoint is left alone. It returns when every server answers.
+// or has ended, this with its data, and stops and removes what is gone. A
+// server that somebody else runs at an endpoint is left alone. It returns when every server answers.
 func (m *Manager) Reconcile(ctx context.Context) error {
 	m.reconciling.Lock()
 	defer m.reconciling.Unlock()
@@ -112,18 +117,22 @@ func (m *Manager) Reconcile(ctx context.Context) error {
 		return err
 	}
 	m.mu.Lock()
-	var gone []*server
+	old := map[string]*server{}
 	for id, s := range m.servers {
 		if want := deployed[id]; want.addr != s.Addr || want.token != s.token || !s.running() {
 			s.stopping = true
-			gone = append(gone, s)
+			old[id] = s
 			delete(m.servers, id)
 		}
 	}
 	m.mu.Unlock()
-	for _, s := range gone {
-		if s.running() {
-			s.Stop(ctx)
+	for id, s := range old {
+		s.Stop(ctx)
+		if _, changed := deployed[id]; changed {
+			continue // another token or port: the data stay
+		}
+		if err := s.Remove(); err != nil {
+			return fmt.Errorf("replication group %s: remove its data: %w", id, err)
 		}
 	}
 	var caches []Cache
@@ -238,11 +247,12 @@ func (m *Manager) watch(id string, s *server) {
 	m.mu.Unlock()
 	if !stopping {
 		m.o.Log.Error(problem(id, s))
+		m.o.Ended()
 	}
 }
 
 func problem(id string, s *server) string {
-	return fmt.Sprintf("%s of replication group %s (pid %d, %s) has ended; it is started again, empty", s.Kind, id, s.PID, s.Addr)
+	return fmt.Sprintf("%s of replication group %s (pid %d, %s) has ended; it is started again with its data", s.Kind, id, s.PID, s.Addr)
 }
 
 func (s *server) running() bool {

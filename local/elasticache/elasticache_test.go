@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -22,6 +23,7 @@ import (
 	"github.com/loadbearing/loadbearing/local/certificates"
 	"github.com/loadbearing/loadbearing/local/elasticache"
 	"github.com/loadbearing/loadbearing/local/process"
+	"github.com/loadbearing/loadbearing/local/redis/redistest"
 )
 
 // account is what is deployed, in memory.
@@ -60,25 +62,33 @@ func (a *account) deploy(t *testing.T, id string) int {
 
 func setup(t *testing.T) (*elasticache.Manager, *account, func(url string) error) {
 	t.Helper()
+	m, a, connect := setupEnding(t, func() {})
+	return m, a, func(url string) error { return connect(url).Ping(t.Context()).Err() }
+}
+
+// setupEnding calls ended when a server has that nobody stopped.
+func setupEnding(t *testing.T, ended func()) (*elasticache.Manager, *account, func(url string) *client.Client) {
+	t.Helper()
 	dir := t.TempDir()
 	ca, err := certificates.Open(filepath.Join(dir, "certificates"))
 	require.NoError(t, err)
 	a := &account{}
 	m := elasticache.New(elasticache.Options{
-		API: elasticache.API{Groups: a, Parameters: a, Secrets: a}, Environment: "dev", Runner: &process.Runner{Dir: dir}, CA: ca, Log: slog.New(slog.DiscardHandler),
+		API: elasticache.API{Groups: a, Parameters: a, Secrets: a}, Environment: "dev", Runner: &process.Runner{Dir: dir}, CA: ca,
+		Program: redistest.Program(t), Ended: ended, Log: slog.New(slog.DiscardHandler),
 	})
 	t.Cleanup(func() { m.Stop(context.Background()) })
 	config, err := ca.ClientTLS()
 	require.NoError(t, err)
-	ping := func(url string) error {
+	connect := func(url string) *client.Client {
 		o, err := client.ParseURL(url)
 		require.NoError(t, err)
 		o.TLSConfig, o.MaxRetries, o.DialerRetries = config, -1, 1
 		c := client.NewClient(o)
-		defer c.Close()
-		return c.Ping(t.Context()).Err()
+		t.Cleanup(func() { _ = c.Close() })
+		return c
 	}
-	return m, a, ping
+	return m, a, connect
 }
 
 func TestTokenIsThatOfTheEnvironment(t *testing.T) {
@@ -100,6 +110,58 @@ func TestTokenIsThatOfTheEnvironment(t *testing.T) {
 	require.NoError(t, m.Reconcile(t.Context()))
 	require.Error(t, ping(with("first-token")))
 	require.NoError(t, ping(with("second-token")))
+}
+
+// As where a replica takes over: same endpoint, same data.
+func TestAKilledServerComesBackWithItsData(t *testing.T) {
+	t.Parallel()
+	redistest.Real(t)
+	ended := make(chan struct{}, 1)
+	m, a, connect := setupEnding(t, func() { ended <- struct{}{} })
+	a.deploy(t, "one")
+	require.NoError(t, m.Reconcile(t.Context()))
+	before := m.Caches()[0]
+	require.NoError(t, connect(before.URL).Set(t.Context(), "key", "value", 0).Err())
+
+	require.NoError(t, syscall.Kill(before.PID, syscall.SIGKILL))
+	<-ended
+	require.Len(t, m.Problems(), 1)
+	require.Contains(t, m.Problems()[0], fmt.Sprintf("pid %d", before.PID))
+	require.ErrorIs(t, connect(before.URL).Ping(t.Context()).Err(), syscall.ECONNREFUSED)
+
+	require.NoError(t, m.Reconcile(t.Context()))
+	require.Empty(t, m.Problems())
+	after := m.Caches()[0]
+	require.Equal(t, before.URL, after.URL)
+	require.NotEqual(t, before.PID, after.PID)
+	require.Equal(t, "value", connect(after.URL).Get(t.Context(), "key").Val())
+
+	m.Stop(t.Context())
+	require.Empty(t, ended, "who is stopped has not ended on its own")
+}
+
+func TestDataGoWithTheGroup(t *testing.T) {
+	t.Parallel()
+	redistest.Real(t)
+	m, a, connect := setupEnding(t, func() {})
+	a.deploy(t, "one")
+	require.NoError(t, m.Reconcile(t.Context()))
+	url := m.Caches()[0].URL
+	require.NoError(t, connect(url).Set(t.Context(), "key", "value", 0).Err())
+
+	a.groups[0].AuthTokenEnabled = new(true)
+	a.parameters = map[string]string{"/loadbearing/dev/cache/secret": "arn:one"}
+	a.secrets = map[string]string{"arn:one": "a-token"}
+	require.NoError(t, m.Reconcile(t.Context()))
+	with := strings.Replace(url, "rediss://", "rediss://:a-token@", 1)
+	require.Equal(t, "value", connect(with).Get(t.Context(), "key").Val(), "another token keeps them")
+
+	groups := a.groups
+	a.groups = nil
+	require.NoError(t, m.Reconcile(t.Context()))
+	a.groups = groups
+	require.NoError(t, m.Reconcile(t.Context()))
+	require.ErrorIs(t, connect(with).Get(t.Context(), "key").Err(), client.Nil)
 }
 
 func TestReconcile(t *testing.T) {

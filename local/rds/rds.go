@@ -62,7 +62,7 @@ func NewAPI(cfg aws.Config) API {
 	return API{rds.NewFromConfig(cfg), secretsmanager.NewFromConfig(cfg), ssm.NewFromConfig(cfg)}
 }
 
-// Options of a Manager. All but Settings and Log are required.
+// Options of a Manager. All but Settings, Ended and Log are required.
 type Options struct {
 	API         API
 	Environment string // "dev" or "prod"; names the parameters
@@ -71,6 +71,7 @@ type Options struct {
 	CacheDir    string
 	CA          *certificates.CA
 	Settings    map[string]string // server parameters beside postgres' defaults
+	Ended       func()            // called when a server has ended that nobody stopped; default nothing
 	Log         *slog.Logger      // default slog.Default
 }
 
@@ -112,6 +113,9 @@ type server struct {
 func New(o Options) *Manager {
 	if o.Log == nil {
 		o.Log = slog.Default()
+	}
+	if o.Ended == nil {
+		o.Ended = func() {}
 	}
 	return &Manager{o: o, servers: map[string]*server{}}
 }
@@ -400,6 +404,7 @@ func (m *Manager) watch(id string, s *server) {
 	m.mu.Unlock()
 	if !stopping {
 		m.o.Log.Error(problem(id, s.Server))
+		m.o.Ended()
 	}
 }
 

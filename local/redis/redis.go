@@ -1,7 +1,9 @@
 // Package redis runs a real Redis or Valkey on the loopback interface, over
-// TLS only, as ElastiCache does with encryption in transit. Where the machine
-// has none it runs miniredis in process and says so: miniredis speaks the
-// protocol but is no measure of Redis' speed, memory or eviction.
+// TLS only, as ElastiCache does with encryption in transit, and with data that
+// outlive the process, as they do where a replica takes over. The program is
+// the machine's, else one that is fetched. Where neither is to be had it is
+// miniredis, in process, and says so: miniredis speaks the protocol but is no
+// measure of Redis' speed, memory or eviction.
 package redis
 
 import (
@@ -14,11 +16,10 @@ import (
 	"io"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
@@ -26,64 +27,6 @@ import (
 	"github.com/loadbearing/loadbearing/local/certificates"
 	"github.com/loadbearing/loadbearing/local/process"
 )
-
-// Kind says which server runs.
-type Kind string
-
-// The servers there are.
-const (
-	Redis     Kind = "redis"
-	Valkey    Kind = "valkey"
-	Miniredis Kind = "miniredis" // in this process
-)
-
-// minRedisMajor is the first version of Redis that serves TLS. Every Valkey does.
-const minRedisMajor = 6
-
-// Program is an installed server.
-type Program struct {
-	Kind    Kind
-	Path    string
-	Version string
-}
-
-// Find returns the valkey-server on PATH, else the redis-server; the error
-// says why there is none that will do.
-func Find(ctx context.Context) (Program, error) {
-	var why []error
-	for _, kind := range []Kind{Valkey, Redis} {
-		path, err := exec.LookPath(string(kind) + "-server")
-		if err != nil {
-			continue
-		}
-		p, err := inspect(ctx, kind, path)
-		if err == nil {
-			return p, nil
-		}
-		why = append(why, err)
-	}
-	if why == nil {
-		return Program{}, errors.New("no valkey-server or redis-server on PATH")
-	}
-	return Program{}, errors.Join(why...)
-}
-
-var versionPattern = regexp.MustCompile(`v=((\d+)[\d.]*)`)
-
-func inspect(ctx context.Context, kind Kind, path string) (Program, error) {
-	out, err := exec.CommandContext(ctx, path, "--version").Output()
-	if err != nil {
-		return Program{}, fmt.Errorf("run %s --version: %w", path, err)
-	}
-	match := versionPattern.FindSubmatch(out)
-	if match == nil {
-		return Program{}, fmt.Errorf("%s --version says %q", path, out)
-	}
-	if major, err := strconv.Atoi(string(match[2])); err != nil || kind == Redis && major < minRedisMajor {
-		return Program{}, fmt.Errorf("%s is version %s; TLS needs %d", path, match[1], minRedisMajor)
-	}
-	return Program{Kind: kind, Path: path, Version: string(match[1])}, nil
-}
 
 // Options says how to run a server.
 type Options struct {
@@ -93,7 +36,7 @@ type Options struct {
 	Name    string        // names the process and its log; unique in the run
 	Addr    string        // 127.0.0.1:port; default a free port
 	Token   string        // clients have to send it with AUTH; default none
-	Program Program       // default what Find finds; Kind Miniredis does not look
+	Program Program       // what Install found; default miniredis
 	Timeout time.Duration // until it answers; default 10 s
 }
 
@@ -106,9 +49,9 @@ type Server struct {
 	PID     int    // this process' own for miniredis
 	Note    string // why it is miniredis, else empty
 
-	process *process.Process
-	mini    *miniredis.Miniredis
-	done    chan struct{} // of mini
+	data string // folder; empty for miniredis
+	stop func(context.Context)
+	done chan struct{}
 }
 
 const (
@@ -117,37 +60,35 @@ const (
 	bindAttempts   = 5
 )
 
-// errNoTLS tells that a program was built without TLS.
-var errNoTLS = errors.New("it was built without TLS")
+// errPortTaken is returned for a port chosen here that another program took
+// before the server did.
+var errPortTaken = errors.New("another program took its port")
 
-// Start runs a server and returns when it answers. Nothing is written to
-// disk: what it holds ends with it.
+// Start runs a server and returns when it answers, with the data that a server
+// of this name has left in the run folder. What was acknowledged is in the
+// operating system's hands, so it outlives a killed server, though not the
+// machine. Miniredis keeps nothing.
 func Start(ctx context.Context, o Options) (*Server, error) {
 	o.Addr = cmp.Or(o.Addr, "127.0.0.1:0")
 	o.Timeout = cmp.Or(o.Timeout, defaultTimeout)
+	o.Program.Kind = cmp.Or(o.Program.Kind, Miniredis)
 	host, _, err := net.SplitHostPort(o.Addr)
 	if err != nil || host != "127.0.0.1" {
 		return nil, fmt.Errorf("start redis %s at %q: a local server listens on 127.0.0.1:port only", o.Name, o.Addr)
 	}
-	if o.Program == (Program{}) {
-		if o.Program, err = Find(ctx); err != nil {
-			return startMini(o, err.Error())
-		}
-	}
+	start := startProgram
 	if o.Program.Kind == Miniredis {
-		return startMini(o, "asked for")
+		start = startMini
 	}
-	s, err := startProgram(ctx, o)
-	if errors.Is(err, errNoTLS) {
-		return startMini(o, o.Program.Path+": "+errNoTLS.Error())
-	}
+	s, err := start(ctx, o)
 	if err != nil {
 		return nil, fmt.Errorf("start %s %s: %w", o.Program.Kind, o.Name, err)
 	}
+	s.Kind, s.Version, s.Note, s.URL = o.Program.Kind, o.Program.Version, o.Program.Note, "rediss://"+s.Addr
 	return s, nil
 }
 
-func startMini(o Options, why string) (*Server, error) {
+func startMini(_ context.Context, o Options) (*Server, error) {
 	config, err := o.CA.ServerTLS()
 	if err != nil {
 		return nil, err
@@ -157,76 +98,106 @@ func startMini(o Options, why string) (*Server, error) {
 		m.RequireAuth(o.Token)
 	}
 	if err := m.StartAddrTLS(o.Addr, config); err != nil {
-		return nil, fmt.Errorf("start miniredis %s: %w", o.Name, err)
+		return nil, err
 	}
 	m.ClockTTL(true) // it is made for tests, where time stands still by default
-	return &Server{
-		Kind: Miniredis, Addr: m.Addr(), URL: "rediss://" + m.Addr(), PID: os.Getpid(), Note: why,
-		mini: m, done: make(chan struct{}),
-	}, nil
+	done := make(chan struct{})
+	end := sync.OnceFunc(func() {
+		m.Close()
+		close(done)
+	})
+	return &Server{Addr: m.Addr(), PID: os.Getpid(), done: done, stop: func(context.Context) { end() }}, nil
 }
 
 func startProgram(ctx context.Context, o Options) (*Server, error) {
 	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
 	defer cancel()
 	dir := filepath.Join(o.Runner.Dir, "redis", o.Name)
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
 	// What must not stand in a command line, which every user may read.
-	config := filepath.Join(dir, "redis.conf")
 	text := ""
 	if o.Token != "" {
 		text = fmt.Sprintf("requirepass %q\n", o.Token)
 	}
-	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, configFile), []byte(text), 0o600); err != nil {
 		return nil, err
 	}
-	_, want, _ := net.SplitHostPort(o.Addr)
 	for attempt := 1; ; attempt++ {
-		port := want
-		if want == "0" {
-			free, err := process.FreePorts(1)
-			if err != nil {
-				return nil, err
-			}
-			port = strconv.Itoa(free[0])
-		}
-		addr := net.JoinHostPort("127.0.0.1", port)
-		if l, err := new(net.ListenConfig).Listen(ctx, "tcp", addr); err != nil {
-			return nil, fmt.Errorf("port %s is taken by another program: %w", port, err)
-		} else if err := l.Close(); err != nil {
-			return nil, err
-		}
-		p, err := o.Runner.Start(process.Spec{
-			Name: o.Name, Path: o.Program.Path, Dir: dir, Env: []string{"PATH=/usr/bin:/bin", "TZ=UTC"},
-			Args: []string{
-				config,
-				"--bind", "127.0.0.1", "--port", "0", "--tls-port", port,
-				"--tls-cert-file", o.CA.CertFile, "--tls-key-file", o.CA.KeyFile, "--tls-ca-cert-file", o.CA.File,
-				"--tls-auth-clients", "no", // ElastiCache asks clients for no certificate either
-				"--save", "", "--appendonly", "no", "--daemonize", "no",
-			},
-		})
-		if err != nil {
-			return nil, err
-		}
-		err = await(ctx, p, addr, o.CA)
-		if err == nil {
-			return &Server{
-				Kind: o.Program.Kind, Version: o.Program.Version, Addr: addr, URL: "rediss://" + addr, PID: p.PID, process: p,
-			}, nil
-		}
-		p.Kill()
-		log := p.Tail(20)
-		switch {
-		case strings.Contains(log, "Bad directive") && strings.Contains(log, "tls-"):
-			return nil, errNoTLS
-		case want == "0" && attempt < bindAttempts && strings.Contains(log, "Failed listening"):
-		default:
-			return nil, fmt.Errorf("%w; the end of %s:\n%s", err, p.Log, log)
+		s, err := tryProgram(ctx, o, dir)
+		if !errors.Is(err, errPortTaken) || attempt == bindAttempts {
+			return s, err
 		}
 	}
+}
+
+const configFile = "redis.conf"
+
+// tryProgram runs the program at the address if it was built with TLS, else at
+// a port of its own, behind a front at the address.
+func tryProgram(ctx context.Context, o Options, dir string) (*Server, error) {
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", o.Addr)
+	if err != nil {
+		return nil, fmt.Errorf("%s is taken by another program: %w", o.Addr, err)
+	}
+	addr := listener.Addr().(*net.TCPAddr)
+	args := []string{
+		configFile, "--bind", "127.0.0.1", "--daemonize", "no", "--save", "",
+		// Every write goes to the file before it is answered. With everysec it
+		// would be put off for up to 2 s while the disk is busy with the sync
+		// before, and answered nonetheless.
+		"--appendonly", "yes", "--appendfsync", "no",
+	}
+	var f *front
+	chosen := o.Addr != addr.String() // not the caller's
+	if o.Program.TLS {
+		if err := listener.Close(); err != nil {
+			return nil, err
+		}
+		args = append(args, "--port", "0", "--tls-port", strconv.Itoa(addr.Port),
+			"--tls-cert-file", o.CA.CertFile, "--tls-key-file", o.CA.KeyFile, "--tls-ca-cert-file", o.CA.File,
+			"--tls-auth-clients", "no") // ElastiCache asks clients for no certificate either
+	} else {
+		own, err := process.FreePorts(1)
+		if err != nil {
+			return nil, errors.Join(err, listener.Close())
+		}
+		config, err := o.CA.ServerTLS()
+		if err != nil {
+			return nil, errors.Join(err, listener.Close())
+		}
+		port := strconv.Itoa(own[0])
+		f, chosen = newFront(listener, config, net.JoinHostPort("127.0.0.1", port)), true
+		args = append(args, "--port", port)
+	}
+	p, err := o.Runner.Start(process.Spec{
+		Name: o.Name, Path: o.Program.Path, Dir: dir, Env: []string{"PATH=/usr/bin:/bin", "TZ=UTC"}, Args: args,
+	})
+	if err != nil {
+		f.close()
+		return nil, err
+	}
+	s := &Server{Addr: addr.String(), PID: p.PID, data: dir, done: make(chan struct{})}
+	s.stop = func(ctx context.Context) {
+		p.Stop(ctx)
+		<-s.done
+	}
+	go func() {
+		<-p.Done()
+		f.close()
+		close(s.done)
+	}()
+	if err := await(ctx, p, s.Addr, o.CA); err != nil {
+		p.Kill()
+		<-s.done
+		log := p.Tail(20)
+		if chosen && strings.Contains(log, "Failed listening") {
+			return nil, errPortTaken
+		}
+		return nil, fmt.Errorf("%w; the end of %s:\n%s", err, p.Log, log)
+	}
+	return s, nil
 }
 
 // await pings until the server answers, ends or ctx is done.
@@ -273,20 +244,16 @@ func ping(ctx context.Context, addr string, config *tls.Config) error {
 	return err
 }
 
-// Done is closed when the server has ended.
-func (s *Server) Done() <-chan struct{} {
-	if s.mini != nil {
-		return s.done
-	}
-	return s.process.Done()
-}
+// Done is closed when the server has ended and its address is free.
+func (s *Server) Done() <-chan struct{} { return s.done }
 
-// Stop ends the server and returns when it has ended. Call it once.
-func (s *Server) Stop(ctx context.Context) {
-	if s.mini != nil {
-		s.mini.Close()
-		close(s.done)
-		return
+// Stop ends the server and returns when it has ended.
+func (s *Server) Stop(ctx context.Context) { s.stop(ctx) }
+
+// Remove deletes the data of a server that has ended.
+func (s *Server) Remove() error {
+	if s.data == "" {
+		return nil
 	}
-	s.process.Stop(ctx)
+	return os.RemoveAll(s.data)
 }
