@@ -3,12 +3,8 @@ package compress
 import (
 	"bytes"
 	"fmt"
-	"io"
-	"net/http"
-	"net/http/httptest"
 	"runtime"
 	"slices"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -129,90 +125,6 @@ func BenchmarkThreshold(b *testing.B) {
 				}
 				b.ReportMetric(float64((cpu(b)-start).Microseconds())/float64(b.N), "cpu-µs/op")
 				b.ReportMetric(float64(size-out.Len()), "bytes-saved")
-			})
-		}
-	}
-}
-
-// BenchmarkSmallBesideLarge asks for a small body 4,000 times while four clients
-// ask for lists of a megabyte, each 25 times a second or, when lists take
-// longer, one after another. It reports the median and p99 of the small ones in
-// microseconds: identity is what they take beside lists that are not
-// compressed, free-for-all what they take if compression takes no turns.
-func BenchmarkSmallBesideLarge(b *testing.B) {
-	const large, every, rounds = 4, 40 * time.Millisecond, 4000
-	list, little := projectList(b, 1<<20), text(600)
-	for _, turns := range []string{"turns", "free-for-all"} {
-		for _, e := range []Encoding{Identity, Zstd, Brotli, Gzip} {
-			b.Run(turns+"/"+string(e), func(b *testing.B) {
-				c := New(Options{})
-				if turns != "turns" {
-					c.turns = make(chan time.Duration, 1000)
-					for range cap(c.turns) {
-						c.turns <- -time.Hour // never rests
-					}
-				}
-				s := httptest.NewServer(c.Handler(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-					if req.URL.Path == "/large" {
-						sendJSON(w, list)
-						return
-					}
-					sendJSON(w, little)
-				})))
-				defer s.Close()
-				client := &http.Client{Transport: &http.Transport{DisableCompression: true, MaxIdleConnsPerHost: 16}}
-				ask := func(path string) {
-					req, err := http.NewRequestWithContext(b.Context(), http.MethodGet, s.URL+path, nil)
-					if err != nil {
-						b.Error(err)
-						return
-					}
-					req.Header.Set("Accept-Encoding", string(e))
-					res, err := client.Do(req)
-					if err != nil {
-						b.Error(err)
-						return
-					}
-					_, _ = io.Copy(io.Discard, res.Body)
-					_ = res.Body.Close()
-				}
-				for b.Loop() {
-					stop := make(chan struct{})
-					var wg sync.WaitGroup
-					served, begin := make([]int, large), time.Now()
-					for i := range large {
-						wg.Go(func() {
-							tick := time.NewTicker(every)
-							defer tick.Stop()
-							for {
-								select {
-								case <-stop:
-									return
-								case <-tick.C:
-									ask("/large")
-									served[i]++
-								}
-							}
-						})
-					}
-					took := make([]time.Duration, rounds)
-					for i := range took {
-						time.Sleep(500 * time.Microsecond)
-						begin := time.Now()
-						ask("/small")
-						took[i] = time.Since(begin)
-					}
-					close(stop)
-					wg.Wait()
-					slices.Sort(took)
-					total := 0
-					for _, n := range served {
-						total += n
-					}
-					b.ReportMetric(float64(took[rounds/2].Microseconds()), "p50-µs")
-					b.ReportMetric(float64(took[rounds*99/100].Microseconds()), "p99-µs")
-					b.ReportMetric(float64(total)/time.Since(begin).Seconds(), "lists/s")
-				}
 			})
 		}
 	}

@@ -2,13 +2,13 @@ package compress
 
 import (
 	"encoding/json"
-	"fmt"
 	"math/rand/v2"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/loadbearing/loadbearing/app/compress/compresstest"
 )
 
 // projectList returns a page of projects as the API sends it, of about the
@@ -43,11 +43,9 @@ func projectList(tb testing.TB, about int) []byte {
 	for size < about {
 		at = at.Add(time.Duration(rnd.Int64N(int64(36 * time.Hour)))).Truncate(time.Microsecond)
 		p := project{
-			ID: id(), Name: name(rnd), Version: 1 + rnd.IntN(40), CreatedBy: people[rnd.IntN(len(people))],
-			CreatedAt: at, UpdatedAt: at.Add(time.Duration(rnd.Int64N(int64(90 * 24 * time.Hour)))).Truncate(time.Microsecond),
-		}
-		for len(p.Description) < about/perPage-400 {
-			p.Description += brief(rnd)
+			ID: id(), Name: compresstest.Name(rnd), Version: 1 + rnd.IntN(40), CreatedBy: people[rnd.IntN(len(people))],
+			Description: compresstest.Description(rnd, about/perPage-400),
+			CreatedAt:   at, UpdatedAt: at.Add(time.Duration(rnd.Int64N(int64(90 * 24 * time.Hour)))).Truncate(time.Microsecond),
 		}
 		one, err := json.Marshal(p)
 		if err != nil {
@@ -64,32 +62,6 @@ func projectList(tb testing.TB, about int) []byte {
 		tb.Fatal(err)
 	}
 	return out
-}
-
-func pick(rnd *rand.Rand, from string) string {
-	all := strings.Split(from, "|")
-	return all[rnd.IntN(len(all))]
-}
-
-func name(rnd *rand.Rand) string {
-	return fmt.Sprintf("%s %s %d", pick(rnd, "Spring|Autumn|Launch|Zoë's|Product|Training|Harbour|Night|Interview|Onboarding"),
-		pick(rnd, "campaign|film|series|tour|reel|teaser|talks|portraits"), 2020+rnd.IntN(8))
-}
-
-// brief is one part of a description.
-func brief(rnd *rand.Rand) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "## %s\nOwner: %s. Due: 2026-%02d-%02d. Budget code: %05d.\n", pick(rnd, "Deliverables|Shot list|Review round|Publication"),
-		pick(rnd, "Anna Lindqvist|José Ortega|Mei Tanaka|Tom Becker|Priya Nair"), 1+rnd.IntN(12), 1+rnd.IntN(28), rnd.IntN(100_000))
-	for range 4 + rnd.IntN(4) {
-		fmt.Fprintf(&b, "- [%s] scene %d take %d, %s, %s, %02d:%02d:%02d: %s\n", pick(rnd, " |x"), 1+rnd.IntN(60), 1+rnd.IntN(9),
-			pick(rnd, "3840x2160 ProRes 422 HQ|1920x1080 H.264|1080x1920 H.264|1080x1080 VP9"), pick(rnd, "24 fps|25 fps|50 fps|59.94 fps"),
-			rnd.IntN(3), rnd.IntN(60), rnd.IntN(60),
-			pick(rnd, "colour is graded, waiting for sound|needs new subtitles in German, French and Polish|approved by the client|"+
-				"the horizon is tilted, please straighten it|replace the logo in the last three seconds|"+
-				"licence of the music must be renewed|too dark on phones, lift the shadows|deliver a version without burnt-in captions"))
-	}
-	return b.String()
 }
 
 // noise cannot be compressed.
