@@ -3,12 +3,14 @@ package drills
 
 import (
 	"github.com/loadbearing/loadbearing/test/drill"
+	"github.com/loadbearing/loadbearing/test/drills/compression"
 	"github.com/loadbearing/loadbearing/test/drills/messagequeue"
 )
 
 // All returns every drill, in the order of the concepts.
 func All() []drill.Drill {
 	return []drill.Drill{
+		compression.Drill(),
 		messagequeue.Drill(),
 	}
 }

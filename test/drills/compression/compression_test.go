@@ -126,7 +126,7 @@ func (s *service) get(w http.ResponseWriter, req *http.Request) {
 	http.NotFound(w, req)
 }
 
-func drill(t *testing.T, h http.Handler) (Figures, error) {
+func drilled(t *testing.T, h http.Handler) (Figures, error) {
 	t.Helper()
 	s := httptest.NewUnstartedServer(h)
 	s.Config.ErrorLog = log.New(io.Discard, "", 0)
@@ -139,7 +139,7 @@ func drill(t *testing.T, h http.Handler) (Figures, error) {
 
 func TestTheDrillMeasuresAServiceThatWorks(t *testing.T) {
 	t.Parallel()
-	f, err := drill(t, newService())
+	f, err := drilled(t, newService())
 	require.NoError(t, err)
 	require.GreaterOrEqual(t, f.ListBytes, 1<<20)
 	for _, e := range encodings() {
@@ -219,7 +219,7 @@ func TestTheDrillFindsWhatIsWrong(t *testing.T) {
 	} {
 		t.Run(want, func(t *testing.T) {
 			t.Parallel()
-			_, err := drill(t, spoil(newService()))
+			_, err := drilled(t, spoil(newService()))
 			require.ErrorContains(t, err, want)
 		})
 	}
