@@ -49,11 +49,11 @@ func lists(ctx context.Context, r *drill.Run) error {
 	for _, encoding := range append([]string{identity}, encodings()...) {
 		r.Figure(encoding+"_cpu_ms_per_response", float64(f.CPU[encoding].Microseconds())/1000)
 	}
-	// What a second series of the same does to the ratio is the machine's doing.
+	// How far a second series of the same is from the first, either way, is the machine's doing.
 	noise := 1.0
 	for _, b := range f.Beside {
 		if b.Encoding == Control {
-			noise = max(noise, b.Ratio)
+			noise = max(b.Ratio, 1/b.Ratio)
 		}
 	}
 	for _, b := range f.Beside {
