@@ -136,36 +136,62 @@ func inspect(data []byte, limits Limits) (header, error) {
 // footprint estimates the bytes a decoder holds for a picture and tells
 // whether the picture may have transparent pixels.
 func footprint(f format, config image.Config, data []byte) (bytes int64, mayBlend bool) {
-	pixels := int64(config.Width) * int64(config.Height)
+	pixels := int64(padded(config.Width)) * int64(padded(config.Height))
 	switch f.name {
 	case "JPEG":
-		// Planes of up to three bytes a pixel (four in CMYK); a progressive file
-		// needs every coefficient at once, as int32.
-		if progressive(data) {
-			return pixels * 16, false
-		}
-		if config.ColorModel == color.CMYKModel {
-			return pixels * 8, false
-		}
-		return pixels * 3, false
+		return pixels * jpegBytes(config.ColorModel, progressive(data)), false
 	case "PNG":
-		each := int64(4)
-		switch config.ColorModel {
-		case color.RGBA64Model, color.NRGBA64Model:
-			each = 8
-		case color.GrayModel:
-			each = 1
-		case color.Gray16Model:
-			each = 2
-		}
-		if len(data) > pngInterlace && data[pngInterlace] == 1 {
-			each *= 2 // the passes are decoded beside the whole
-		}
-		return pixels * each, true
+		return pixels * pngBytes(config.ColorModel, data), true
 	case "GIF":
 		return pixels * 5, true // the indices and the canvas they are drawn on
 	}
-	return pixels * 8, true // WebP: planes or ARGB, and a transform's copy
+	return pixels*8 + webpTables, true // planes or ARGB, and a transform's copy
+}
+
+// webpTables are the bytes of the 2,600 groups of prefix codes that the decoder
+// of lossless WebP takes at most, whatever the picture's size.
+const webpTables = 8 << 20
+
+// padded returns a side as decoders hold it: in whole blocks, the largest of
+// which are the 32 pixels a side of a JPEG's sampled four to one.
+func padded(side int) int { return (side + 31) &^ 31 }
+
+// jpegBytes returns the bytes of a pixel: a plane for each component, the
+// conversion to RGB or CMYK, and of a progressive file every component's
+// coefficients at once, as int32.
+func jpegBytes(model color.Model, progressive bool) int64 {
+	planes, converted := int64(3), int64(0)
+	switch model {
+	case color.CMYKModel:
+		planes, converted = 4, 4
+	case color.RGBAModel:
+		converted = 4
+	}
+	if progressive {
+		return planes + 4*planes + converted
+	}
+	return planes + converted
+}
+
+// pngBytes returns the bytes of a pixel. Gray with one transparent value
+// becomes color.
+func pngBytes(model color.Model, data []byte) int64 {
+	each := int64(4)
+	switch model {
+	case color.RGBA64Model, color.NRGBA64Model:
+		each = 8
+	case color.GrayModel:
+		each = 1
+	case color.Gray16Model:
+		each = 2
+	}
+	if each <= 2 && bytes.Contains(data, []byte("tRNS")) {
+		each *= 4
+	}
+	if len(data) > pngInterlace && data[pngInterlace] == 1 {
+		each *= 2 // the passes are decoded beside the whole
+	}
+	return each
 }
 
 // pngInterlace is the offset of the interlace method: an 8-byte signature, the

@@ -7,6 +7,8 @@ import (
 
 // JPEG markers (ITU-T T.81, table B.1).
 const (
+	markerRST0 = 0xd0
+	markerRST7 = 0xd7
 	markerSOI  = 0xd8
 	markerEOI  = 0xd9
 	markerSOS  = 0xda
@@ -17,20 +19,24 @@ const (
 )
 
 // segments calls yield with the marker and the content of each segment in
-// front of a JPEG's first scan, until yield returns false or the data is not
-// as the format has it.
+// front of a JPEG's first scan, until yield returns false or no decoder would
+// read on. Like decoders it passes over what stands between segments: else a
+// stray byte would hide what follows from the limits.
 func segments(data []byte, yield func(marker byte, content []byte) bool) {
 	if len(data) < 2 || data[0] != 0xff || data[1] != markerSOI {
 		return
 	}
 	data = data[2:]
-	for len(data) >= 4 && data[0] == 0xff {
+	for len(data) >= 4 {
 		marker := data[1]
-		if marker == 0xff { // a fill byte
+		switch {
+		case data[0] != 0xff, marker == 0, marker == 0xff: // no marker, or a fill byte
 			data = data[1:]
 			continue
-		}
-		if marker == markerSOS || marker == markerEOI {
+		case marker >= markerRST0 && marker <= markerRST7: // without a content
+			data = data[2:]
+			continue
+		case marker == markerSOS, marker == markerEOI:
 			return
 		}
 		size := int(binary.BigEndian.Uint16(data[2:]))

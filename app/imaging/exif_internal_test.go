@@ -1,6 +1,8 @@
 package imaging
 
 import (
+	"bytes"
+	"slices"
 	"testing"
 
 	"github.com/loadbearing/loadbearing/app/mediatest"
@@ -46,6 +48,12 @@ func TestProgressive(t *testing.T) {
 	}
 	if !progressive(baseline) {
 		t.Error("a progressive JPEG counts as baseline")
+	}
+	// Decoders pass over these, so the limits must see what follows.
+	for name, stray := range map[string]string{"a stray byte": "x", "stuffing": "\xff\x00", "a restart marker": "\xff\xd3", "fill bytes": "\xff\xff"} {
+		if !progressive(slices.Insert(bytes.Clone(baseline), 2, []byte(stray)...)) {
+			t.Errorf("%s hides that a JPEG is progressive", name)
+		}
 	}
 }
 

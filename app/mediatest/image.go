@@ -14,6 +14,7 @@ import (
 	"image/jpeg"
 	"image/png"
 	"io"
+	"slices"
 )
 
 // Picture returns an image of the given size in pixels whose top left quarter
@@ -194,6 +195,12 @@ func Bomb(width, height int) []byte {
 	out = appendChunk(out, "IHDR", header)
 	out = appendChunk(out, "IDAT", data.Bytes())
 	return appendChunk(out, "IEND", nil)
+}
+
+// WithChunk returns a PNG with a chunk more, behind its header.
+func WithChunk(data []byte, kind string, content []byte) []byte {
+	const header = 8 + 4 + 4 + 13 + 4 // the signature and IHDR
+	return append(appendChunk(slices.Clone(data[:header]), kind, content), data[header:]...)
 }
 
 func appendChunk(out []byte, kind string, data []byte) []byte {
