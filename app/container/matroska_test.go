@@ -229,20 +229,3 @@ func TestProbeOfAHostileTailEnds(t *testing.T) {
 		t.Errorf("it took %v", took)
 	}
 }
-
-func FuzzProbeMatroska(f *testing.F) {
-	f.Add(append(header("webm"), ebml(0x18538067, info(float(2500)), tracks, media)...))
-	f.Add(append(header("matroska"), open(0x18538067, tracks, open(0x1F43B675, ebml(0xE7, number(1)), ebml(0xA3, frame(9, nil))))...))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		got, err := probe(data)
-		if err != nil {
-			if app.CodeOf(err) != app.CodeInvalid {
-				t.Errorf("got %v, want a refusal or none", err)
-			}
-			return
-		}
-		if math.IsNaN(got.Seconds) || got.Seconds < 0 || got.Seconds > 366*24*3600 || got.Bitrate < 0 || len(got.Tracks) == 0 {
-			t.Errorf("got %+v", got)
-		}
-	})
-}
