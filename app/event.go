@@ -52,8 +52,8 @@ func (s Sequence) MarshalText() ([]byte, error) { return fmt.Appendf(nil, "%010d
 
 // UnmarshalText implements encoding.TextUnmarshaler.
 func (s *Sequence) UnmarshalText(text []byte) error {
-	n, err := strconv.ParseInt(string(text), 10, 64)
-	if err != nil || n < 0 {
+	n, err := strconv.ParseUint(string(text), 10, 63) // no sign
+	if err != nil {
 		return fmt.Errorf("sequence %q: want digits", text)
 	}
 	*s = Sequence(n)

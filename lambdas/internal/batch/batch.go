@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -150,6 +149,6 @@ func unversioned(kind string) (string, bool) {
 	if at < 0 {
 		return "", false
 	}
-	_, err := strconv.ParseUint(kind[at+2:], 10, 32)
-	return kind[:at], err == nil
+	version := kind[at+2:]
+	return kind[:at], version != "" && strings.Trim(version, "0123456789") == ""
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-lambda-go/events"
+	"github.com/google/uuid"
 
 	"github.com/loadbearing/loadbearing/app"
 	"github.com/loadbearing/loadbearing/lambdas/internal/batch"
@@ -145,12 +146,13 @@ func TestHandlerSaysWhyAnotherVersionFails(t *testing.T) {
 	handle := batch.Handler(slog.New(slog.NewJSONHandler(&log, nil)), batch.Handlers{eventType: nil}, 1)
 	answer, err := handle(t.Context(), events.SQSEvent{Records: []events.SQSMessage{
 		{MessageId: "two", Body: body("", `{"type": "com.loadbearing.test.v2"}`)},
+		{MessageId: "far", Body: body("", `{"type": "com.loadbearing.test.v99999999999999999999"}`)},
 		{MessageId: "other", Body: body("", `{"type": "com.loadbearing.test.vital"}`)},
 	}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(answer.BatchItemFailures) != 1 || answer.BatchItemFailures[0].ItemIdentifier != "two" {
+	if failed := answer.BatchItemFailures; len(failed) != 2 || failed[0].ItemIdentifier != "two" || failed[1].ItemIdentifier != "far" {
 		t.Errorf("reported %v, want the other version", answer.BatchItemFailures)
 	}
 	if !strings.Contains(log.String(), "com.loadbearing.test.v2: this version of the function knows com.loadbearing.test.v1") {
@@ -176,3 +178,41 @@ func TestHandlerHandlesAtTheSameTimeWhatItMay(t *testing.T) {
 		t.Errorf("answered %v and %v", answer, err)
 	}
 }
+
+// Whatever a message is, no handler sees what is no event of its type, and no
+// event that it is there for is lost: either the handler has it, or it is
+// reported and comes again.
+func FuzzHandler(f *testing.F) {
+	for _, seed := range []string{
+		body("one", ""), body("invalid", ""), body("x", `{"type": "com.loadbearing.test.v2"}`), body("x", `{"type": "com.loadbearing.other.v1"}`),
+		body("x", `{"sequence": "0000000007", "data": null}`), `{"type": "com.loadbearing.test.v1", "Type": "com.loadbearing.other.v1"}`, "[]", "null", "",
+		strings.Repeat("[", 20_000),
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		var log bytes.Buffer
+		var got []app.Event[data]
+		handle := batch.Handler(slog.New(slog.NewTextHandler(&log, nil)), batch.Handlers{eventType: batch.Decode(func(_ context.Context, e app.Event[data]) error {
+			got = append(got, e)
+			return nil
+		})}, 1)
+		answer, err := handle(t.Context(), events.SQSEvent{Records: []events.SQSMessage{{MessageId: "m", Body: text}}})
+		if err != nil || strings.Contains(log.String(), "panicked") {
+			t.Fatalf("%v: %s", err, log.String())
+		}
+		for _, e := range got {
+			if e.Type != eventType || e.ID == uuid.Nil || e.SpecVersion != "1.0" || e.Time.IsZero() || e.Sequence < 0 || e.Data.Validate() != nil {
+				t.Errorf("handled %+v", e)
+			}
+		}
+		var head struct{ Type string }
+		known := json.Unmarshal([]byte(text), &head) != nil || head.Type == "" || strings.HasPrefix(head.Type, "com.loadbearing.test.v") && !strings.ContainsFunc(head.Type[len("com.loadbearing.test.v"):], notDigit) && head.Type != "com.loadbearing.test.v"
+		reported := len(answer.BatchItemFailures) > 0
+		if known != (len(got) > 0 || reported) || len(got) > 0 && reported {
+			t.Errorf("handled %v and reported %v", got, answer.BatchItemFailures)
+		}
+	})
+}
+
+func notDigit(r rune) bool { return r < '0' || r > '9' }
