@@ -187,3 +187,49 @@ func TestARevokedSessionIsRefusedWithinASecond(t *testing.T) {
 		require.Equal(t, app.CodeUnauthenticated, app.CodeOf(err))
 	})
 }
+
+// A token that is accepted speaks for whom it was issued to, whatever was done
+// to it on the way.
+func FuzzVerify(f *testing.F) {
+	keys, err := NewKeys(current)
+	require.NoError(f, err)
+	now := time.Unix(1_800_000_000, 0)
+	c := app.Caller{UserID: uuid.Max, TenantID: uuid.Max, SessionID: uuid.Max, Role: app.RoleViewer}
+	token := mustIssue(keys, c, now)
+	f.Add(token)
+	f.Add(token[:len(token)-1])
+	f.Add("eyJhbGciOiJub25lIn0.e30.")
+	f.Add("..")
+	f.Fuzz(func(t *testing.T, token string) {
+		for _, at := range []time.Time{now, now.Add(AccessTTL)} {
+			got, err := keys.Verify(token, at)
+			switch {
+			case err != nil && app.CodeOf(err) != app.CodeUnauthenticated:
+				t.Errorf("%q: %v", token, err)
+			case err == nil && (got != c || at != now):
+				t.Errorf("%q speaks for %+v at %v", token, got, at)
+			}
+		}
+	})
+}
+
+// There is one text for each cursor and each list.
+func FuzzOpenCursor(f *testing.F) {
+	keys, err := NewKeys(current)
+	require.NoError(f, err)
+	list := List{Tenant: uuid.Max, Kind: "videos", Filter: "a"}
+	cursor := keys.Cursor(list, uuid.Max)
+	f.Add(cursor)
+	f.Add(cursor + "=")
+	f.Add(cursor[:40] + "\n" + cursor[40:])
+	f.Add(keys.Cursor(List{Tenant: uuid.Max, Kind: "projects"}, uuid.Max))
+	f.Fuzz(func(t *testing.T, cursor string) {
+		after, err := keys.OpenCursor(list, cursor)
+		switch {
+		case err != nil && app.CodeOf(err) != app.CodeInvalid:
+			t.Errorf("%q: %v", cursor, err)
+		case err == nil && keys.Cursor(list, after) != cursor:
+			t.Errorf("%q continues behind %s, whose cursor is another one", cursor, after)
+		}
+	})
+}

@@ -31,7 +31,8 @@ func (k *Keys) Cursor(l List, after uuid.UUID) string {
 // with, or is of another tenant or list, is CodeInvalid.
 func (k *Keys) OpenCursor(l List, cursor string) (uuid.UUID, error) {
 	raw, err := base64.RawURLEncoding.Strict().DecodeString(cursor)
-	if err == nil && len(raw) == 16+macBytes {
+	// The decoder passes over line breaks: only one text is a cursor's.
+	if err == nil && len(raw) == 16+macBytes && len(cursor) == base64.RawURLEncoding.EncodedLen(len(raw)) {
 		after := uuid.UUID(raw[:16])
 		if hmac.Equal(raw[16:], k.cursorMAC(l, after)) {
 			return after, nil
