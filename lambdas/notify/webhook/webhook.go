@@ -89,7 +89,7 @@ func checkURL(address string, insecure bool) error {
 	if err != nil {
 		return fmt.Errorf("webhook address: %w", err)
 	}
-	if u.Host == "" || u.Scheme != "https" && !(insecure && u.Scheme == "http") {
+	if u.Hostname() == "" || u.Scheme != "https" && !(insecure && u.Scheme == "http") {
 		return fmt.Errorf("webhook address %q: want https://…", u.Redacted())
 	}
 	if u.User != nil {

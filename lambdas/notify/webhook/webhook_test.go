@@ -92,7 +92,7 @@ func TestSendReachesNothingPrivate(t *testing.T) {
 	err = s.Send(t.Context(), app.Webhook{URL: server.URL, Secret: secret}, "id", nil)
 	require.ErrorIs(t, err, ssrf.ErrProhibitedPort)
 	require.False(t, reached.Load())
-	for _, address := range []string{"http://example.com/", "ftp://example.com", "https://", "https://user:pw@example.com/", "file:///etc/passwd", "//example.com", "%"} {
+	for _, address := range []string{"http://example.com/", "ftp://example.com", "https://", "https://:443/", "https://user:pw@example.com/", "file:///etc/passwd", "//example.com", "%"} {
 		err := s.Send(t.Context(), app.Webhook{URL: address, Secret: secret}, "id", nil)
 		require.ErrorContains(t, err, "webhook address", address)
 		require.Error(t, webhook.CheckURL(address))
@@ -112,4 +112,26 @@ func TestSendEndsWithItsContext(t *testing.T) {
 	secret := "whsec_" + strings.Repeat("AAAA", 10)
 	err = webhook.New(time.Now, loopback...).Send(ctx, app.Webhook{URL: "http://" + l.Addr().String(), Secret: secret}, "id", nil)
 	require.ErrorIs(t, err, context.DeadlineExceeded)
+}
+
+// An address that is accepted is one that a request can be sent to, over TLS.
+func FuzzCheckURL(f *testing.F) {
+	for _, seed := range []string{
+		"https://hooks.example.com/x?y=z", "https://:443/", "https://[::1]:443", "https://[::1%25lo]/", "https://a@b", "https:example.com", "HTTPS://example.com", "https://example.com:port", "https:///x",
+		"https://\u00a0/", "https://exa mple.com/", "https://example.com/\r\nHost: other",
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, address string) {
+		if webhook.CheckURL(address) != nil {
+			return
+		}
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, address, nil)
+		if err != nil {
+			t.Fatalf("%q: %v", address, err)
+		}
+		if request.URL.Scheme != "https" || request.URL.Hostname() == "" || request.URL.User != nil {
+			t.Errorf("%q leads to %s", address, request.URL.Redacted())
+		}
+	})
 }
