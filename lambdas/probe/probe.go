@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 
 	"github.com/loadbearing/loadbearing/app"
 	"github.com/loadbearing/loadbearing/app/container"
@@ -47,6 +48,9 @@ func (p *prober) read(ctx context.Context, video app.VideoUploaded) (*app.Probe,
 	object := container.NewReader(ctx, p.objects, video.Key, video.Bytes)
 	finding, err := container.Probe(object, video.Bytes)
 	if err == nil {
+		if wrong := mismatch(video.ContentType, finding.Container); wrong != "" {
+			return nil, wrong, nil
+		}
 		return &finding, "", nil
 	}
 	switch refused, _ := errors.AsType[*app.Error](err); app.CodeOf(err) {
@@ -56,4 +60,17 @@ func (p *prober) read(ctx context.Context, video app.VideoUploaded) (*app.Probe,
 		return nil, "the uploaded file is no longer stored", nil
 	}
 	return nil, "", fmt.Errorf("read video %s: %w", video.VideoID, err)
+}
+
+// mismatch tells that a video is of another kind than it was uploaded as, under
+// which its content is served. MP4 and QuickTime are one kind, as are WebM and
+// Matroska: programs name the one as the other.
+func mismatch(contentType, found string) string {
+	kinds := map[string][]string{
+		"video/mp4": {"mp4", "mov"}, "video/quicktime": {"mp4", "mov"}, "video/webm": {"webm", "matroska"},
+	}
+	if kind, known := kinds[contentType]; known && !slices.Contains(kind, found) {
+		return fmt.Sprintf("the video was uploaded as %s and is a %s file", contentType, found)
+	}
+	return ""
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -62,18 +63,24 @@ func TestProbe(t *testing.T) {
 	movie := mediatest.Movie{Duration: 4 * time.Second}.MP4()
 	for name, tc := range map[string]struct {
 		file   []byte
-		gone   bool // from the bucket
+		media  string // as said at the upload; default video/mp4
+		gone   bool   // from the bucket
 		reason string
 	}{
-		"movie":     {file: movie},
-		"text":      {file: bytes.Repeat([]byte("text "), 100), reason: "does not begin as an MP4"},
-		"truncated": {file: mediatest.Truncated(movie), reason: "truncated"},
-		"nothing":   {file: []byte{}, reason: "empty"},
-		"gone":      {file: movie, gone: true, reason: "no longer stored"},
+		"movie":          {file: movie},
+		"also QuickTime": {file: movie, media: "video/quicktime"},
+		"other kind":     {file: movie, media: "video/webm", reason: "uploaded as video/webm and is a mp4 file"},
+		"picture":        {file: mediatest.PNG(300, 200), reason: "does not begin as an MP4"},
+		"absurd box":     {file: append([]byte("\x00\x00\x00\x01free\x7f\xff\xff\xff\xff\xff\xff\xff"), movie...), reason: "truncated"},
+		"text":           {file: bytes.Repeat([]byte("text "), 100), reason: "does not begin as an MP4"},
+		"truncated":      {file: mediatest.Truncated(movie), reason: "truncated"},
+		"nothing":        {file: []byte{}, reason: "empty"},
+		"gone":           {file: movie, gone: true, reason: "no longer stored"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			v, event := upload(t, db, len(tc.file))
+			event.Data.ContentType = cmp.Or(tc.media, v.ContentType)
 			objects := bucket{v.Key: tc.file}
 			if tc.gone {
 				delete(objects, v.Key)
