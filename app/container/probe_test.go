@@ -94,6 +94,9 @@ func TestProbeFragmented(t *testing.T) {
 	}
 }
 
+// soundHandler makes a track one of sound.
+var soundHandler = box("hdlr", make([]byte, 8), []byte("soun"), make([]byte, 13))
+
 func TestProbeRefuses(t *testing.T) {
 	t.Parallel()
 	movie := mediatest.Movie{}.MP4()
@@ -121,6 +124,12 @@ func TestProbeRefuses(t *testing.T) {
 		"huge box":          {patched("mdat", -4, 0xff, 0xff, 0xff, 0xff), "truncated"},
 		"box of four bytes": {patched("mvhd", -4, 0, 0, 0, 4), "fewer than its header"},
 		"box over parent":   {patched("mvhd", -4, 0x7f, 0, 0, 0), "larger than the box around it"},
+		"64-bit of nothing": {append([]byte{0, 0, 0, 1, 'f', 'r', 'e', 'e'}, make([]byte, 8)...), "invalid size"},
+		"64-bit of itself":  {append([]byte{0, 0, 0, 1, 'f', 'r', 'e', 'e', 0, 0, 0, 0, 0, 0, 0, 15}, 0, 0), "fewer than its header"},
+		"64-bit negative":   {append([]byte{0, 0, 0, 1, 'f', 'r', 'e', 'e', 0x80}, make([]byte, 7)...), "truncated"},
+		"index to the end":  {[]byte("\x00\x00\x00\x00moov"), "no tracks"},
+		"many references":   {append(box("free"), box("sidx", make([]byte, 22), []byte{0xff, 0xff})...), "cannot be read"},
+		"endless number":    {box("moov", box("trak", box("mdia", soundHandler, box("minf", box("stbl", box("stsd", make([]byte, 8), box("mp4a", make([]byte, 28), box("esds", make([]byte, 4), []byte{3}, bytes.Repeat([]byte{0xff}, 100))))))))), "cannot be read"},
 		"64-bit overflow":   {append([]byte{0, 0, 0, 1, 'f', 'r', 'e', 'e'}, bytes.Repeat([]byte{0xff}, 8)...), "truncated"},
 		"nested":            {box("moov", box("trak", nested)), "nested deeper"},
 		"many boxes":        {bytes.Repeat(box("free"), 20_000), "more than 10000 boxes"},

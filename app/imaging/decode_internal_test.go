@@ -15,7 +15,7 @@ import (
 // What a decoder allocates must not go far beyond what was estimated of the
 // header: the estimate is what keeps pictures within the memory.
 func FuzzDecode(f *testing.F) {
-	for _, seed := range decodable(f) {
+	for _, seed := range decodable(f, 40) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
@@ -44,7 +44,7 @@ func checkFootprint(t *testing.T, h header, data []byte) {
 }
 
 func TestTheFootprintCoversTheDecoder(t *testing.T) { //nolint:paralleltest // It measures what the process allocates.
-	for name, data := range decodable(t) {
+	for name, data := range decodable(t, 1000) {
 		h, err := inspect(data, Limits{}.withDefaults())
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
@@ -54,11 +54,10 @@ func TestTheFootprintCoversTheDecoder(t *testing.T) { //nolint:paralleltest // I
 	}
 }
 
-// decodable returns a picture of each kind for which a decoder takes another
-// amount of memory.
-func decodable(t testing.TB) map[string][]byte {
+// decodable returns a picture, side pixels a side, of each kind for which a
+// decoder takes another amount of memory.
+func decodable(t testing.TB, side int) map[string][]byte {
 	t.Helper()
-	const side = 1000
 	baseline := mediatest.JPEG(side, side)
 	// The first scan of a progressive file has one coefficient of each block, not 64.
 	progressive := bytes.Replace(baseline, []byte{0xff, 0xc0}, []byte{0xff, markerSOF2}, 1)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"io"
 )
 
 // Nothing of an upload's bytes reaches a rendition, which is encoded anew, and
@@ -154,6 +155,12 @@ func refuse(f format, data []byte, limits Limits) error {
 	case "JPEG":
 		if n := metadata(data); n > limits.Metadata {
 			return invalid("the picture carries %s of metadata; at most %s are accepted", mebibytes(n), mebibytes(limits.Metadata))
+		}
+	case "WebP":
+		// The decoder takes memory by the lengths in the file, before it reads so far.
+		const riff = 8 // the name and the length of what follows
+		if len(data) < riff || int64(binary.LittleEndian.Uint32(data[4:])) > int64(len(data)-riff) {
+			return undecodable(f, io.ErrUnexpectedEOF)
 		}
 	case "GIF":
 		if frames, pixels := animation(data); frames > 1 && pixels > limits.Animation {

@@ -7,8 +7,11 @@ import (
 	"image"
 	"image/color"
 	"image/gif"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/stretchr/testify/require"
 
 	"github.com/loadbearing/loadbearing/app"
 	"github.com/loadbearing/loadbearing/app/imaging"
@@ -76,6 +79,47 @@ func TestAPictureThatIsSomethingElseTooIsRefused(t *testing.T) {
 				t.Errorf("got %v, want it accepted", err)
 			case tc.want != "" && (app.CodeOf(err) != app.CodeInvalid || !strings.Contains(err.Error(), tc.want)):
 				t.Errorf("got %v, want a refusal with %q", err, tc.want)
+			}
+		})
+	}
+}
+
+// What a browser, a player or a program could make of an upload beside a
+// picture does not reach a rendition, wherever in the file it stood.
+func TestNothingOfAnUploadReachesARendition(t *testing.T) {
+	t.Parallel()
+	const script = "*/=1;alert(document.domain)/*<script>alert(1)</script>"
+	comment := func(gif []byte) []byte {
+		const at = 13 // behind the header; each frame has its own table of colors
+		block := append([]byte{0x21, 0xfe, byte(len(script))}, script...)
+		return slices.Concat(gif[:at], block, []byte{0}, gif[at:])
+	}
+	jpegComment := func(jpeg []byte) []byte {
+		segment := binary.BigEndian.AppendUint16([]byte{0xff, 0xfe}, uint16(2+len(script)))
+		return slices.Concat(jpeg[:2], segment, []byte(script), jpeg[2:])
+	}
+	movie := append(mediatest.Movie{}.MP4(), script...)
+	for name, data := range map[string][]byte{
+		"JPEG and MP4":      append(mediatest.JPEG(40, 40), movie...),
+		"JPEG and comment":  jpegComment(mediatest.JPEG(40, 40)),
+		"PNG and HTML":      append(mediatest.PNG(40, 40), script...),
+		"PNG and text":      mediatest.WithChunk(mediatest.PNG(40, 40), "tEXt", []byte("Comment\x00"+script)),
+		"PNG and profile":   mediatest.WithChunk(mediatest.TransparentPNG(40, 40), "iCCP", []byte("x\x00\x00"+script)),
+		"PNG and own chunk": mediatest.WithChunk(mediatest.PNG(40, 40), "scRp", []byte(script)),
+		"GIF and script":    append(mediatest.GIF(40, 40), script...),
+		"GIF and comment":   comment(mediatest.GIF(40, 40)),
+		"WebP and HTML":     append(mediatest.WebP(40, 40), script...),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			require.Contains(t, string(data), script)
+			got, err := imaging.Resize(t.Context(), data, []int{40, 20}, imaging.Limits{})
+			require.NoError(t, err)
+			require.Len(t, got, 2)
+			for _, r := range got {
+				require.NotContains(t, string(r.Data), "alert")
+				require.NotContains(t, string(r.Data), "ftyp")
+				decoded(t, r)
 			}
 		})
 	}

@@ -3,6 +3,7 @@ package imaging_test
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"image"
 	"image/color"
@@ -170,6 +171,17 @@ func TestScaleHasNoSeams(t *testing.T) {
 	}
 }
 
+// lying makes a WebP say that it has two gigabytes.
+func lying(data []byte) []byte {
+	binary.LittleEndian.PutUint32(data[4:], 1<<31-2)
+	return data
+}
+
+// progressive makes a JPEG say that it is one of several scans.
+func progressive(data []byte) []byte {
+	return bytes.Replace(data, []byte{0xff, 0xc0}, []byte{0xff, 0xc2}, 1)
+}
+
 func TestResizeRefuses(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
@@ -183,6 +195,11 @@ func TestResizeRefuses(t *testing.T) {
 		"a movie":             {data: mediatest.Movie{}.MP4(), want: "not a PNG, JPEG, GIF or WebP"},
 		"bomb":                {data: mediatest.Bomb(10_000, 10_000), want: "100.0 megapixels"},
 		"webp bomb":           {data: mediatest.WebP(16_000, 16_000), want: "256.0 megapixels"},
+		"jpeg bomb":           {data: mediatest.Resized(mediatest.JPEG(16, 16), 65_535, 65_535), want: "4294.8 megapixels"},
+		"gif bomb":            {data: mediatest.Resized(mediatest.GIF(16, 16), 65_535, 65_535), want: "4294.8 megapixels"},
+		"png bomb":            {data: mediatest.Resized(mediatest.PNG(16, 16), 50_000, 50_000), want: "2500.0 megapixels"},
+		"webp that lies":      {data: lying(mediatest.WebP(16, 16)), want: "truncated"},
+		"progressive bomb":    {data: progressive(mediatest.Resized(mediatest.JPEG(16, 16), 7_000, 7_000)), want: "of memory"},
 		"wide":                {data: mediatest.Bomb(100_000, 1), want: "a side may have at most 65535"},
 		"too many bytes":      {data: mediatest.PNG(50, 50), limits: imaging.Limits{Bytes: 20}, want: "more than 20 bytes"},
 		"too much memory":     {data: mediatest.PNG(1000, 1000), limits: imaging.Limits{Memory: 1 << 20}, want: "of memory"},
@@ -246,10 +263,14 @@ func FuzzResize(f *testing.F) {
 		if err != nil && app.CodeOf(err) != app.CodeInvalid {
 			t.Errorf("got %v, want a refusal or none", err)
 		}
+		if (err == nil) != (len(got) > 0) || len(got) > 2 {
+			t.Errorf("%d renditions and %v", len(got), err)
+		}
 		for _, r := range got {
 			if r.Width < 1 || r.Width > 4 || r.Height < 1 {
 				t.Errorf("a rendition of %d × %d", r.Width, r.Height)
 			}
+			decoded(t, r)
 		}
 	})
 }

@@ -197,6 +197,27 @@ func Bomb(width, height int) []byte {
 	return appendChunk(out, "IEND", nil)
 }
 
+// Resized returns a PNG, JPEG or GIF whose header says another size and whose
+// pixels are the same.
+func Resized(data []byte, width, height int) []byte {
+	out := slices.Clone(data)
+	switch {
+	case bytes.HasPrefix(out, []byte("GIF8")):
+		binary.LittleEndian.PutUint16(out[6:], uint16(width))
+		binary.LittleEndian.PutUint16(out[8:], uint16(height))
+	case bytes.HasPrefix(out, []byte("\xff\xd8")):
+		frame := out[bytes.Index(out, []byte{0xff, 0xc0}):] // marker, length, bits per sample
+		binary.BigEndian.PutUint16(frame[5:], uint16(height))
+		binary.BigEndian.PutUint16(frame[7:], uint16(width))
+	default:
+		const header = 8 + 4 // the signature and the chunk's length
+		binary.BigEndian.PutUint32(out[header+4:], uint32(width))
+		binary.BigEndian.PutUint32(out[header+8:], uint32(height))
+		binary.BigEndian.PutUint32(out[header+17:], crc32.ChecksumIEEE(out[header:header+17]))
+	}
+	return out
+}
+
 // WithChunk returns a PNG with a chunk more, behind its header.
 func WithChunk(data []byte, kind string, content []byte) []byte {
 	const header = 8 + 4 + 4 + 13 + 4 // the signature and IHDR
