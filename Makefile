@@ -5,6 +5,8 @@ SHELL := /bin/sh
 
 # The environment: dev or prod.
 ENV ?= dev
+# What each fuzz target gets.
+FUZZTIME ?= 60s
 # Everything fetched, built and run stands in three ignored folders.
 BUILD := .build
 CLI := $(BUILD)/bin/loadbearing
@@ -70,6 +72,17 @@ test-local: $(CLI) ## Terratest: deploy to MiniStack and to LocalStack, assert t
 .PHONY: test-race
 test-race: ## The concurrent packages under the race detector
 	go test -race ./app/... ./local/...
+
+# Go minimizes each input that reaches new code, a minute each by default: of a
+# picture that is most of the time, in which nothing is tried.
+.PHONY: fuzz
+fuzz: ## Run each fuzz target, one after the other, for FUZZTIME, default 60s. What it was given and found before runs with the unit tests too
+	@grep -rEo --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+' app cmd constructs internal lambdas local stacks tools | sort | while IFS=: read -r file target; do \
+		target=$${target#func } dir=$$(dirname "$$file"); \
+		echo "$$target of ./$$dir"; \
+		go test -run='^$$' -fuzz="^$$target\$$" -fuzztime=$(FUZZTIME) -fuzzminimizetime=100x "./$$dir" </dev/null || \
+			{ echo "$$target fails. Its input stays in $$dir/testdata/fuzz/$$target, and go test ./$$dir repeats it"; exit 1; }; \
+	done
 
 .PHONY: lint
 lint: ## gofmt, vet and golangci-lint, pinned in a modfile of its own
