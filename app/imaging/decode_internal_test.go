@@ -43,7 +43,8 @@ func checkFootprint(t *testing.T, h header, data []byte) {
 	}
 }
 
-func TestTheFootprintCoversTheDecoder(t *testing.T) { //nolint:paralleltest // It measures what the process allocates.
+// It is not parallel: it measures what the process allocates.
+func TestTheFootprintCoversTheDecoder(t *testing.T) {
 	for name, data := range decodable(t, 1000) {
 		h, err := inspect(data, Limits{}.withDefaults())
 		if err != nil {

@@ -185,7 +185,7 @@ func TestHandlerHandlesAtTheSameTimeWhatItMay(t *testing.T) {
 func FuzzHandler(f *testing.F) {
 	for _, seed := range []string{
 		body("one", ""), body("invalid", ""), body("x", `{"type": "com.loadbearing.test.v2"}`), body("x", `{"type": "com.loadbearing.other.v1"}`),
-		body("x", `{"sequence": "0000000007", "data": null}`), `{"type": "com.loadbearing.test.v1", "Type": "com.loadbearing.other.v1"}`, "[]", "null", "",
+		body("x", `{"sequence": "0000000007", "data": null}`), body("x", `{"id": "00000000-0000-0000-0000-000000000000"}`), body("x", `{"time": null}`), `{"type": "com.loadbearing.test.v1", "Type": "com.loadbearing.other.v1"}`, "[]", "null", "",
 		strings.Repeat("[", 20_000),
 	} {
 		f.Add(seed)
