@@ -206,9 +206,9 @@ func Resized(data []byte, width, height int) []byte {
 		binary.LittleEndian.PutUint16(out[6:], uint16(width))
 		binary.LittleEndian.PutUint16(out[8:], uint16(height))
 	case bytes.HasPrefix(out, []byte("\xff\xd8")):
-		frame := out[bytes.Index(out, []byte{0xff, 0xc0}):] // marker, length, bits per sample
-		binary.BigEndian.PutUint16(frame[5:], uint16(height))
-		binary.BigEndian.PutUint16(frame[7:], uint16(width))
+		_, frame, _ := bytes.Cut(out, []byte{0xff, 0xc0}) // behind it a length and the bits per sample
+		binary.BigEndian.PutUint16(frame[3:], uint16(height))
+		binary.BigEndian.PutUint16(frame[5:], uint16(width))
 	default:
 		const header = 8 + 4 // the signature and the chunk's length
 		binary.BigEndian.PutUint32(out[header+4:], uint32(width))
