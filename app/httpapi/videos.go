@@ -103,8 +103,8 @@ func cleanFilename(name string) (clean, why string) {
 	if why := checkText(name, maxFilename, false); why != "" {
 		return "", why
 	}
-	name = path.Base(strings.ReplaceAll(name, `\`, "/"))
-	if name == "." || name == ".." || name == "/" {
+	name = strings.TrimSpace(path.Base(strings.ReplaceAll(name, `\`, "/")))
+	if name == "" || name == "." || name == ".." || name == "/" {
 		return "", "must be the name of a file"
 	}
 	return name, ""
