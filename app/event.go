@@ -17,7 +17,7 @@ const (
 	EventVideoReady    = "com.loadbearing.video.ready.v1"    // every service in VideoServices has reported
 	EventVideoFailed   = "com.loadbearing.video.failed.v1"   // the file is no readable video
 	EventImageDone     = "com.loadbearing.image.done.v1"     // the renditions are stored
-	EventImageFailed   = "com.loadbearing.image.failed.v1"   // there will be no renditions
+	EventImageFailed   = "com.loadbearing.image.failed.v1"   // there are no renditions; a job that was given up may be done later
 )
 
 // EventTypes lists every type this version emits.

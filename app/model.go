@@ -57,7 +57,8 @@ type Project struct {
 // JobStatus is the state of asynchronous work.
 type JobStatus string
 
-// Job states. Done and Failed are final.
+// Job states. Done is final, and so is Failed unless the job was given up: see
+// Jobs.
 const (
 	JobQueued  JobStatus = "queued"
 	JobRunning JobStatus = "running"

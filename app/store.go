@@ -59,14 +59,20 @@ type Jobs interface {
 	Get(ctx context.Context, tenant, id uuid.UUID) (Job, error)
 	// ByImage returns the job that made an image.
 	ByImage(ctx context.Context, tenant, image uuid.UUID) (Job, error)
-	// Start marks the job running and returns it. A final job is returned as it is: its work is done already.
+	// Start marks the job running and returns it. A final job is returned as it is: its work is done already. One
+	// that was given up is not final: it runs again, and the reason why it failed is forgotten.
 	Start(ctx context.Context, tenant, id uuid.UUID) (Job, error)
 	// Finish marks the job done with its renditions and, in the same transaction, writes its ImageDone event,
-	// unless it is final already.
+	// unless it is final already. A job that was given up meanwhile is done all the same.
 	Finish(ctx context.Context, tenant, id uuid.UUID, renditions []Rendition) error
-	// Fail marks the job failed for a reason shown to the user and, in the same transaction, writes its
+	// Fail marks the job failed for good, for a reason shown to the user and, in the same transaction, writes its
 	// ImageFailed event, unless it is final already.
 	Fail(ctx context.Context, tenant, id uuid.UUID, reason string) error
+	// GiveUp marks the job failed for a reason shown to the user and, in the same transaction, writes its ImageFailed
+	// event, unless it is done or failed already. Its message waits in the dead-letter queue; redriven, it starts the
+	// job again, and the event of how that ends follows. Two deliveries may overlap: whatever one of them reports as
+	// given up, what another finishes stands.
+	GiveUp(ctx context.Context, tenant, id uuid.UUID, reason string) error
 }
 
 // Videos stores videos and what the services report of them.

@@ -55,7 +55,8 @@ func NewResizer(o Options) *Resizer {
 // Resize does one job: it reads the original, stores every rendition under a
 // key derived from its bytes and marks the job done. A picture that cannot be
 // resized marks the job failed with the reason and is no error. Doing a job
-// again, also at the same time, changes nothing.
+// again, also at the same time, changes nothing, except for a job that was given
+// up: that one is tried anew.
 //
 // An error means that the work may succeed later: the message is to be
 // received again. A job that does not exist is app.CodeNotFound.

@@ -204,6 +204,30 @@ func TestResizerLeavesWhatMaySucceedLater(t *testing.T) {
 	require.Error(t, imaging.NewResizer(imaging.Options{Jobs: db.Jobs(), Objects: b}).Resize(ctx, message))
 }
 
+// The store was away until the job was given up. Its message, redriven, does it.
+func TestResizerDoesAGivenUpJobAgain(t *testing.T) {
+	t.Parallel()
+	db := dbtest.New(t)
+	b := &bucket{objects: map[string][]byte{}}
+	j, message := queued(t, db, b, mediatest.PNG(50, 50), 10)
+	b.put = errors.New("connection refused")
+	r := imaging.NewResizer(imaging.Options{Jobs: db.Jobs(), Objects: b})
+	require.Error(t, r.Resize(t.Context(), message))
+	require.NoError(t, db.Jobs().GiveUp(t.Context(), j.TenantID, j.ID, "the store is away"))
+
+	b.put = nil
+	var deliveries errgroup.Group
+	for range 5 {
+		deliveries.Go(func() error { return r.Resize(t.Context(), message) })
+	}
+	require.NoError(t, deliveries.Wait())
+	done, err := db.Jobs().Get(t.Context(), j.TenantID, j.ID)
+	require.NoError(t, err)
+	require.Equal(t, app.JobDone, done.Status)
+	require.Empty(t, done.Reason)
+	require.Equal(t, 1, b.keys("/renditions/"))
+}
+
 func TestResizerOfAnUnknownJob(t *testing.T) {
 	t.Parallel()
 	db := dbtest.New(t)

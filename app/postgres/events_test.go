@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/loadbearing/loadbearing/app"
 	"github.com/loadbearing/loadbearing/app/postgres/dbtest"
@@ -139,6 +140,117 @@ func TestAFinishedJobIsAnnouncedOnce(t *testing.T) {
 		Renditions: []app.ImageRendition{{Width: 320, Height: 200, Bytes: 9, ContentType: "image/jpeg"}},
 	}, d)
 	require.Equal(t, app.EventImageFailed, events[1].Type)
+}
+
+// A job that was given up, at any number of deliveries, may end once more, and
+// only then for good.
+func TestAGivenUpJobStartsAgain(t *testing.T) {
+	t.Parallel()
+	db := dbtest.New(t)
+	o := db.Register(t)
+	s := db.Jobs()
+	renditions := []app.Rendition{{Width: 320, Height: 200, Bytes: 9, ContentType: "image/jpeg", Key: "k"}}
+	tenant := o.Tenant.ID
+	status := func(j app.Job, want app.JobStatus, reason string) {
+		t.Helper()
+		got, err := s.Get(t.Context(), tenant, j.ID)
+		require.NoError(t, err)
+		require.Equal(t, want, got.Status)
+		require.Equal(t, reason, got.Reason)
+	}
+	start := func(j app.Job, want app.JobStatus) {
+		t.Helper()
+		got, err := s.Start(t.Context(), tenant, j.ID)
+		require.NoError(t, err)
+		require.Equal(t, want, got.Status)
+	}
+	giveUp := func(j app.Job) {
+		t.Helper()
+		for range 2 {
+			require.NoError(t, s.GiveUp(t.Context(), tenant, j.ID, "the store is away"))
+		}
+		status(j, app.JobFailed, "the store is away")
+	}
+	outcomes := map[uuid.UUID][]string{}
+	create := func(events ...string) app.Job {
+		t.Helper()
+		j := newJob(t, o)
+		require.NoError(t, s.Create(t.Context(), j))
+		start(j, app.JobRunning)
+		outcomes[j.ID] = events
+		return j
+	}
+	failed, done := app.EventImageFailed, app.EventImageDone
+
+	redriven := create(failed, done)
+	giveUp(redriven)
+	start(redriven, app.JobRunning)
+	status(redriven, app.JobRunning, "")
+	require.NoError(t, s.Finish(t.Context(), tenant, redriven.ID, renditions))
+	for range 2 { // the message comes again, and again in vain
+		start(redriven, app.JobDone)
+		require.NoError(t, s.GiveUp(t.Context(), tenant, redriven.ID, "late"))
+	}
+	status(redriven, app.JobDone, "")
+
+	refused := create(failed, failed, failed)
+	giveUp(refused)
+	start(refused, app.JobRunning)
+	giveUp(refused)
+	start(refused, app.JobRunning)
+	require.NoError(t, s.Fail(t.Context(), tenant, refused.ID, "it is text"))
+	start(refused, app.JobFailed)
+	require.NoError(t, s.GiveUp(t.Context(), tenant, refused.ID, "late"))
+	start(refused, app.JobFailed)
+	require.NoError(t, s.Finish(t.Context(), tenant, refused.ID, renditions))
+	status(refused, app.JobFailed, "it is text")
+
+	overtaken := create(failed, done) // by the delivery that was taken for lost
+	giveUp(overtaken)
+	require.NoError(t, s.Finish(t.Context(), tenant, overtaken.ID, renditions))
+	start(overtaken, app.JobDone)
+
+	got := map[uuid.UUID][]string{}
+	for _, e := range drain(t, db) {
+		id := uuid.MustParse(e.Subject)
+		got[id] = append(got[id], e.Type)
+		require.Len(t, got[id], int(e.Sequence), "the sequence has gaps or repeats")
+	}
+	require.Equal(t, outcomes, got)
+	require.Equal(t, app.CodeNotFound, app.CodeOf(s.GiveUp(t.Context(), tenant, uuid.New(), "x")))
+}
+
+// Twenty deliveries of a redriven message race, half of them to finish the job
+// and half to give it up: it is done, once, whoever comes last.
+func TestDeliveriesOfARedrivenJobRace(t *testing.T) {
+	t.Parallel()
+	db := dbtest.New(t)
+	o := db.Register(t)
+	s := db.Jobs()
+	j := newJob(t, o)
+	require.NoError(t, s.Create(t.Context(), j))
+	require.NoError(t, s.GiveUp(t.Context(), j.TenantID, j.ID, "the store is away"))
+	var deliveries errgroup.Group
+	for i := range 20 {
+		deliveries.Go(func() error {
+			if _, err := s.Start(context.WithoutCancel(t.Context()), j.TenantID, j.ID); err != nil {
+				return err
+			}
+			if i%2 == 0 {
+				return s.GiveUp(context.WithoutCancel(t.Context()), j.TenantID, j.ID, "the store is away")
+			}
+			return s.Finish(context.WithoutCancel(t.Context()), j.TenantID, j.ID, nil)
+		})
+	}
+	require.NoError(t, deliveries.Wait())
+	events := drain(t, db)
+	for i, e := range events {
+		require.EqualValues(t, i+1, e.Sequence)
+		require.Equal(t, i == len(events)-1, e.Type == app.EventImageDone, "done comes once and last")
+	}
+	got, err := s.Get(t.Context(), j.TenantID, j.ID)
+	require.NoError(t, err)
+	require.Equal(t, app.JobDone, got.Status)
 }
 
 func TestUsageHasBytesAndDurations(t *testing.T) {

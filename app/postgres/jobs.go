@@ -56,11 +56,17 @@ func (s Jobs) ByImage(ctx context.Context, tenant, image uuid.UUID) (app.Job, er
 	return s.one(ctx, "read an image", tenant, "select "+jobColumns+" from jobs where tenant_id = $1 and image_id = $2", tenant, image)
 }
 
+// jobFinal is true of a job that nothing changes any more: one that was given
+// up is not.
+const jobFinal = "(status = 'done' or status = 'failed' and not given_up)"
+
 // Start implements app.Jobs.
 func (s Jobs) Start(ctx context.Context, tenant, id uuid.UUID) (app.Job, error) {
 	return s.one(ctx, "start a job", tenant, `update jobs set
-			status     = case when status in ('done', 'failed') then status else 'running' end,
-			updated_at = case when status in ('done', 'failed') then updated_at else now() end
+			status     = case when `+jobFinal+` then status else 'running' end,
+			reason     = case when `+jobFinal+` then reason else '' end,
+			updated_at = case when `+jobFinal+` then updated_at else now() end,
+			given_up   = false
 		where tenant_id = $1 and id = $2 returning `+jobColumns, tenant, id)
 }
 
@@ -77,23 +83,28 @@ func (s Jobs) Finish(ctx context.Context, tenant, id uuid.UUID, renditions []app
 	if renditions == nil {
 		renditions = []app.Rendition{}
 	}
-	return s.final(ctx, "finish a job", tenant, id, app.JobDone, "", renditions)
+	return s.settle(ctx, "finish a job", tenant, id, "not "+jobFinal, app.JobDone, "", false, renditions)
 }
 
 // Fail implements app.Jobs.
 func (s Jobs) Fail(ctx context.Context, tenant, id uuid.UUID, reason string) error {
-	return s.final(ctx, "fail a job", tenant, id, app.JobFailed, reason, []app.Rendition{})
+	return s.settle(ctx, "fail a job", tenant, id, "not "+jobFinal, app.JobFailed, reason, false, []app.Rendition{})
 }
 
-// final settles a job once and tells of it; a job that is settled already stays
-// as it is.
-func (s Jobs) final(ctx context.Context, what string, tenant, id uuid.UUID, status app.JobStatus, reason string, renditions []app.Rendition) error {
+// GiveUp implements app.Jobs.
+func (s Jobs) GiveUp(ctx context.Context, tenant, id uuid.UUID, reason string) error {
+	return s.settle(ctx, "give up a job", tenant, id, "status not in ('done', 'failed')", app.JobFailed, reason, true, []app.Rendition{})
+}
+
+// settle brings a job that meets the condition to an end and tells of it; one
+// that does not stays as it is.
+func (s Jobs) settle(ctx context.Context, what string, tenant, id uuid.UUID, condition string, status app.JobStatus, reason string, givenUp bool, renditions []app.Rendition) error {
 	return s.db.tx(ctx, what, tenant, func(tx pgx.Tx) error {
 		var j app.Job
 		var sequence app.Sequence
-		err := scanJob(tx.QueryRow(ctx, `update jobs set status = $3, reason = $4, renditions = $5, updated_at = now(), events = events + 1
-			where tenant_id = $1 and id = $2 and status not in ('done', 'failed')
-			returning `+jobColumns+`, events`, tenant, id, status, reason, renditions), &j, &sequence)
+		err := scanJob(tx.QueryRow(ctx, `update jobs set status = $3, reason = $4, given_up = $5, renditions = $6, updated_at = now(), events = events + 1
+			where tenant_id = $1 and id = $2 and `+condition+`
+			returning `+jobColumns+`, events`, tenant, id, status, reason, givenUp, renditions), &j, &sequence)
 		if errors.Is(err, pgx.ErrNoRows) {
 			var found uuid.UUID
 			return tx.QueryRow(ctx, "select id from jobs where tenant_id = $1 and id = $2", tenant, id).Scan(&found)
@@ -111,7 +122,7 @@ func (s Jobs) final(ctx context.Context, what string, tenant, id uuid.UUID, stat
 	})
 }
 
-// settled returns the message of the event that tells of a final job.
+// settled returns the message of the event that tells how a job ended.
 func settled(j app.Job, sequence app.Sequence) (app.Message, error) {
 	if j.Status == app.JobFailed {
 		e, err := app.NewEvent(EventSource, app.EventImageFailed, j.ID, sequence, j.UpdatedAt, app.ImageFailed{

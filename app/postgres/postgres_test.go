@@ -328,7 +328,7 @@ func TestJobs(t *testing.T) {
 	for _, err := range []error{
 		second(s.Get(t.Context(), other.Tenant.ID, j.ID)), second(s.ByImage(t.Context(), other.Tenant.ID, j.ImageID)),
 		second(s.Start(t.Context(), other.Tenant.ID, j.ID)), s.Finish(t.Context(), other.Tenant.ID, j.ID, nil),
-		s.Fail(t.Context(), other.Tenant.ID, j.ID, "x"),
+		s.Fail(t.Context(), other.Tenant.ID, j.ID, "x"), s.GiveUp(t.Context(), other.Tenant.ID, j.ID, "x"),
 	} {
 		require.Equal(t, app.CodeNotFound, app.CodeOf(err))
 	}

@@ -43,7 +43,7 @@ func (p program) work(ctx context.Context) error {
 	}
 	resizer := imaging.NewResizer(imaging.Options{Jobs: db.Jobs(), Objects: objectstore.New(cfg, s.Media.Bucket)})
 	w, err := worker.New(worker.Config{
-		Queue: sqs.NewFromConfig(cfg), URL: s.Jobs.QueueURL, Handler: imageJobs(resizer.Resize), OnGiveUp: failGivenUp(db.Jobs()),
+		Queue: sqs.NewFromConfig(cfg), URL: s.Jobs.QueueURL, Handler: imageJobs(resizer.Resize), OnGiveUp: giveUp(db.Jobs()),
 		Drain: max(s.Process.ShutdownTimeout, time.Second), Logger: log, Registerer: reg,
 	})
 	if err != nil {
@@ -76,10 +76,10 @@ func imageJobs(resize func(context.Context, app.ImageJob) error) worker.Handler 
 	})
 }
 
-// failGivenUp marks the job of a message that leaves for the dead-letter queue
-// failed. The user reads that it can be repeated; the cause, which may name what
+// giveUp marks the job of a message that leaves for the dead-letter queue
+// failed, until the message is redriven. The user reads that it can be repeated; the cause, which may name what
 // is not theirs to know, stands in the log and with the dead letter.
-func failGivenUp(jobs app.Jobs) func(context.Context, worker.Message, error) error {
+func giveUp(jobs app.Jobs) func(context.Context, worker.Message, error) error {
 	return func(ctx context.Context, m worker.Message, reason error) error {
 		var job app.ImageJob
 		_ = json.Unmarshal([]byte(m.Body), &job) // what cannot be read names no job
@@ -90,7 +90,7 @@ func failGivenUp(jobs app.Jobs) func(context.Context, worker.Message, error) err
 		if told, ok := errors.AsType[*app.Error](reason); ok && told.Code != app.CodeInternal {
 			text += ": " + told.Message
 		}
-		err := jobs.Fail(ctx, job.TenantID, job.JobID, text)
+		err := jobs.GiveUp(ctx, job.TenantID, job.JobID, text)
 		if app.CodeOf(err) == app.CodeNotFound {
 			return nil
 		}

@@ -15,7 +15,7 @@ import (
 	"github.com/loadbearing/loadbearing/app/worker"
 )
 
-func TestAGivenUpJobIsFailed(t *testing.T) {
+func TestAGivenUpJobIsFailedUntilItIsRedriven(t *testing.T) {
 	t.Parallel()
 	db := dbtest.New(t)
 	o := db.Register(t)
@@ -28,7 +28,7 @@ func TestAGivenUpJobIsFailed(t *testing.T) {
 	_, err := db.Jobs().Start(t.Context(), j.TenantID, j.ID)
 	require.NoError(t, err)
 
-	giveUp := failGivenUp(db.Jobs())
+	giveUp := giveUp(db.Jobs())
 	message := func(tenant, job uuid.UUID) worker.Message {
 		return worker.Message{Attempt: 5, Body: fmt.Sprintf(`{"job_id":%q,"tenant_id":%q}`, job, tenant)}
 	}
@@ -45,6 +45,18 @@ func TestAGivenUpJobIsFailed(t *testing.T) {
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
 	require.Error(t, giveUp(ended, message(j.TenantID, j.ID), cause), "what was not recorded is tried again")
+
+	redriven := imageJobs(func(ctx context.Context, m app.ImageJob) error {
+		again, err := db.Jobs().Start(ctx, m.TenantID, m.JobID)
+		require.NoError(t, err)
+		require.Equal(t, app.JobRunning, again.Status)
+		return db.Jobs().Finish(ctx, m.TenantID, m.JobID, nil)
+	})
+	require.NoError(t, redriven(t.Context(), message(j.TenantID, j.ID)))
+	require.NoError(t, giveUp(t.Context(), message(j.TenantID, j.ID), cause), "another delivery is given up")
+	done, err := db.Jobs().Get(t.Context(), j.TenantID, j.ID)
+	require.NoError(t, err)
+	require.Equal(t, app.JobDone, done.Status)
 }
 
 func TestImageJobsRefusesWhatItDoesNotKnow(t *testing.T) {
