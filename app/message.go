@@ -21,5 +21,6 @@ type Message struct {
 	Aggregate   uuid.UUID // messages of one aggregate are published in order
 	EventType   string    // the event_type attribute; empty for jobs
 	Body        []byte    // JSON
+	Traceparent string    // of what wrote it (W3C Trace Context), which its receiver continues; empty when that is not known
 	Attempts    int       // failed attempts to publish so far
 }

@@ -1,7 +1,7 @@
 // Package httpapi is the service's HTTP interface: the routes under /v1, their
 // errors as RFC 9457 problems, and the endpoints that say how an instance is.
 //
-// A request passes, in this order: request id and access log, recovery,
+// A request passes, in this order: request id, trace and access log, recovery,
 // security headers, cross-site protection, the default deadlines, the route's
 // body limit and timeout, authentication, the route's role, compression, the
 // handler. Errors are never compressed.

@@ -9,6 +9,7 @@ import (
 	"image"
 	"image/png"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"strings"
@@ -20,6 +21,8 @@ import (
 
 	"github.com/loadbearing/loadbearing/app"
 	"github.com/loadbearing/loadbearing/app/auth"
+	"github.com/loadbearing/loadbearing/app/httpapi"
+	"github.com/loadbearing/loadbearing/app/trace"
 )
 
 func picture(t *testing.T) []byte {
@@ -476,6 +479,48 @@ func TestRequestIDs(t *testing.T) {
 		got := u.get("/version", "X-Request-Id", bad).Header.Get("X-Request-Id")
 		require.NotEqual(t, bad, got)
 		require.NoError(t, uuid.Validate(got))
+	}
+}
+
+// Who receives the messages of a request, and who reads its log, can tell that
+// they belong to it.
+func TestTracesAreContinued(t *testing.T) {
+	t.Parallel()
+	const sent, other = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+	for name, tc := range map[string]struct {
+		header    []string
+		continued bool
+	}{
+		"one":     {[]string{sent}, true},
+		"none":    {nil, false},
+		"two":     {[]string{sent, other}, false},
+		"no such": {[]string{"00-" + sent}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSetupWith(t, func(o *httpapi.Options) { o.Log = slog.New(trace.LogHandler(o.Log.Handler())) })
+			u := s.owner()
+			req := u.request("POST", "/v1/projects/"+u.project("P").ID+"/images", bytes.NewReader(picture(t)), "Content-Type", "image/png")
+			req.Header["Traceparent"] = tc.header
+			u.do(req).want(202)
+			stored, err := s.db.Outbox().Pending(t.Context(), 10)
+			require.NoError(t, err)
+			require.Len(t, stored, 1)
+			received := trace.Continue(stored[0].Traceparent, "")
+			require.Equal(t, tc.continued, received.Trace == "4bf92f3577b34da6a3ce929d0e0e4736")
+			require.NotEqual(t, "00f067aa0ba902b7", received.Parent, "the request is a span of its own")
+			require.NotEmpty(t, received.Parent)
+
+			s.server.Close() // logs what is being served
+			lines := bytes.Split(bytes.TrimSpace(s.log.Bytes()), []byte("\n"))
+			var last struct {
+				Trace string `json:"trace_id"`
+				Span  string `json:"span_id"`
+			}
+			require.NoError(t, json.Unmarshal(lines[len(lines)-1], &last))
+			require.Equal(t, received.Trace, last.Trace)
+			require.Equal(t, received.Parent, last.Span)
+		})
 	}
 }
 

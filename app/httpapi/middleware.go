@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/loadbearing/loadbearing/app"
+	"github.com/loadbearing/loadbearing/app/trace"
 )
 
 // scope is what is known of a request while it is served.
@@ -46,6 +47,16 @@ const noStore = "private, no-store"
 // cannot break a log line or a header.
 var requestID = regexp.MustCompile(`^[A-Za-z0-9._=-]{8,128}$`)
 
+// span continues the trace a request belongs to, or begins one. Its tracestate
+// is not kept: it is for vendors, and none of ours reads it (section 3.3).
+func span(req *http.Request) trace.Span {
+	parent := req.Header.Values(trace.Parent)
+	if len(parent) != 1 {
+		return trace.Continue("", "")
+	}
+	return trace.Continue(parent[0], "")
+}
+
 // outer serves requests through what all have in common.
 func (a *api) outer(mux *http.ServeMux) http.Handler {
 	crossSite := http.NewCrossOriginProtection()
@@ -54,7 +65,7 @@ func (a *api) outer(mux *http.ServeMux) http.Handler {
 		if !requestID.MatchString(s.id) {
 			s.id = uuid.NewString()
 		}
-		req = req.WithContext(context.WithValue(req.Context(), scopeKey{}, s))
+		req = req.WithContext(trace.With(context.WithValue(req.Context(), scopeKey{}, s), span(req)))
 		w := &response{ResponseWriter: rw, scope: s}
 		a.metrics.inFlight.Inc()
 		defer func() {

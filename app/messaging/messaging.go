@@ -14,6 +14,7 @@ import (
 	sqstypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
 
 	"github.com/loadbearing/loadbearing/app"
+	"github.com/loadbearing/loadbearing/app/trace"
 	"github.com/loadbearing/loadbearing/internal/contract"
 )
 
@@ -49,11 +50,11 @@ func (q Queue) Publish(ctx context.Context, messages []app.Message) []error {
 	for chunk := range slices.Chunk(messages, maxBatch) {
 		entries := make([]sqstypes.SendMessageBatchRequestEntry, len(chunk))
 		for i, m := range chunk {
-			entries[i] = sqstypes.SendMessageBatchRequestEntry{Id: aws.String(strconv.Itoa(i)), MessageBody: aws.String(string(m.Body))}
-			if m.EventType != "" {
-				entries[i].MessageAttributes = map[string]sqstypes.MessageAttributeValue{
-					contract.EventTypeAttribute: {DataType: aws.String("String"), StringValue: aws.String(m.EventType)},
-				}
+			entries[i] = sqstypes.SendMessageBatchRequestEntry{
+				Id: aws.String(strconv.Itoa(i)), MessageBody: aws.String(string(m.Body)),
+				MessageAttributes: attributes(m, func(value string) sqstypes.MessageAttributeValue {
+					return sqstypes.MessageAttributeValue{DataType: aws.String("String"), StringValue: &value}
+				}),
 			}
 		}
 		out, err := q.Client.SendMessageBatch(ctx, &sqs.SendMessageBatchInput{QueueUrl: aws.String(q.URL), Entries: entries})
@@ -81,11 +82,11 @@ func (t Topic) Publish(ctx context.Context, messages []app.Message) []error {
 	for chunk := range slices.Chunk(messages, maxBatch) {
 		entries := make([]snstypes.PublishBatchRequestEntry, len(chunk))
 		for i, m := range chunk {
-			entries[i] = snstypes.PublishBatchRequestEntry{Id: aws.String(strconv.Itoa(i)), Message: aws.String(string(m.Body))}
-			if m.EventType != "" {
-				entries[i].MessageAttributes = map[string]snstypes.MessageAttributeValue{
-					contract.EventTypeAttribute: {DataType: aws.String("String"), StringValue: aws.String(m.EventType)},
-				}
+			entries[i] = snstypes.PublishBatchRequestEntry{
+				Id: aws.String(strconv.Itoa(i)), Message: aws.String(string(m.Body)),
+				MessageAttributes: attributes(m, func(value string) snstypes.MessageAttributeValue {
+					return snstypes.MessageAttributeValue{DataType: aws.String("String"), StringValue: &value}
+				}),
 			}
 		}
 		out, err := t.Client.PublishBatch(ctx, &sns.PublishBatchInput{TopicArn: aws.String(t.ARN), PublishBatchRequestEntries: entries})
@@ -104,6 +105,18 @@ func (t Topic) Publish(ctx context.Context, messages []app.Message) []error {
 		errs = append(errs, outcome("publish to "+t.ARN, len(chunk), accepted, refused)...)
 	}
 	return errs
+}
+
+// attributes returns what a message tells beside its body. SNS passes it on to
+// SQS with raw delivery, which takes up to ten attributes.
+func attributes[V any](m app.Message, text func(string) V) map[string]V {
+	all := map[string]V{}
+	for name, value := range map[string]string{contract.EventTypeAttribute: m.EventType, trace.Parent: m.Traceparent} {
+		if value != "" { // SQS and SNS refuse an empty value
+			all[name] = text(value)
+		}
+	}
+	return all
 }
 
 // outcome gives each entry its answer. One that is in neither list was not

@@ -42,6 +42,19 @@ func (q *queue) SendMessageBatch(_ context.Context, in *sqs.SendMessageBatchInpu
 	return out, nil
 }
 
+type accepting struct {
+	entries []sqstypes.SendMessageBatchRequestEntry
+}
+
+func (q *accepting) SendMessageBatch(_ context.Context, in *sqs.SendMessageBatchInput, _ ...func(*sqs.Options)) (*sqs.SendMessageBatchOutput, error) {
+	q.entries = append(q.entries, in.Entries...)
+	out := &sqs.SendMessageBatchOutput{}
+	for _, e := range in.Entries {
+		out.Successful = append(out.Successful, sqstypes.SendMessageBatchResultEntry{Id: e.Id})
+	}
+	return out, nil
+}
+
 type topic struct {
 	entries []snstypes.PublishBatchRequestEntry
 }
@@ -78,14 +91,33 @@ func TestQueueAnswersForEachMessage(t *testing.T) {
 	}
 }
 
-func TestTopicSetsTheEventType(t *testing.T) {
+func TestAttributesTellTypeAndTrace(t *testing.T) {
 	t.Parallel()
-	fake := &topic{}
-	errs := messaging.Topic{Client: fake, ARN: "arn"}.Publish(t.Context(), messages(11))
-	require.Len(t, errs, 11)
-	for i, err := range errs {
-		require.NoError(t, err)
-		require.Equal(t, strconv.Itoa(i), *fake.entries[i].Message)
-		require.Equal(t, app.EventVideoUploaded, *fake.entries[i].MessageAttributes["event_type"].StringValue)
+	const sent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+	ms := messages(13)
+	ms[11].Traceparent, ms[12].Traceparent, ms[12].EventType = sent, sent, ""
+	onTopic, onQueue := &topic{}, &accepting{}
+	for i, err := range append(messaging.Topic{Client: onTopic, ARN: "arn"}.Publish(t.Context(), ms), messaging.Queue{Client: onQueue, URL: "https://q"}.Publish(t.Context(), ms)...) {
+		require.NoError(t, err, i)
+	}
+	for i, e := range onTopic.entries {
+		require.Equal(t, strconv.Itoa(i), *e.Message)
+		require.Equal(t, strconv.Itoa(i), *onQueue.entries[i].MessageBody)
+		got, same := map[string]string{}, map[string]string{}
+		for name, value := range e.MessageAttributes {
+			got[name] = *value.DataType + " " + *value.StringValue
+		}
+		for name, value := range onQueue.entries[i].MessageAttributes {
+			same[name] = *value.DataType + " " + *value.StringValue
+		}
+		want := map[string]string{"event_type": "String " + app.EventVideoUploaded, "traceparent": "String " + sent}
+		switch {
+		case i < 11:
+			delete(want, "traceparent")
+		case i == 12:
+			delete(want, "event_type")
+		}
+		require.Equal(t, want, got)
+		require.Equal(t, want, same)
 	}
 }

@@ -40,7 +40,7 @@ func (s Jobs) Create(ctx context.Context, j app.Job) error {
 		b.Queue(`insert into jobs (id, tenant_id, project_id, image_id, status, source_key, content_type, widths, created_by, created_at, updated_at)
 			values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
 			j.ID, j.TenantID, j.ProjectID, j.ImageID, app.JobQueued, j.SourceKey, j.ContentType, j.Widths, known(j.CreatedBy), j.CreatedAt, j.UpdatedAt)
-		queueMessage(b, app.Message{
+		queueMessage(ctx, b, app.Message{
 			ID: j.ID, TenantID: j.TenantID, Destination: app.DestinationJobs, Aggregate: j.ID, Body: body,
 		})
 	})
@@ -117,7 +117,7 @@ func (s Jobs) settle(ctx context.Context, what string, tenant, id uuid.UUID, con
 			return err
 		}
 		var b pgx.Batch
-		queueMessage(&b, m)
+		queueMessage(ctx, &b, m)
 		return tx.SendBatch(ctx, &b).Close()
 	})
 }

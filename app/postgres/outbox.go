@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/loadbearing/loadbearing/app"
+	"github.com/loadbearing/loadbearing/app/trace"
 )
 
 // Outbox is the relay's side of the transactional outbox.
@@ -24,10 +25,15 @@ const relayLock = 0x6f7574626f78 // "outbox"
 
 const setRelay = "select set_config('app.relay', 'on', true)"
 
-// queueMessage adds a message in the transaction of the batch.
-func queueMessage(b *pgx.Batch, m app.Message) {
-	b.Queue(`insert into outbox (id, tenant_id, destination, aggregate, event_type, body) values ($1, $2, $3, $4, $5, $6)`,
-		m.ID, m.TenantID, m.Destination, m.Aggregate, m.EventType, string(m.Body))
+// queueMessage adds a message in the transaction of the batch, with the trace
+// that ctx belongs to.
+func queueMessage(ctx context.Context, b *pgx.Batch, m app.Message) {
+	var traceparent *string
+	if span, ok := trace.From(ctx); ok {
+		traceparent = new(span.Traceparent())
+	}
+	b.Queue(`insert into outbox (id, tenant_id, destination, aggregate, event_type, body, traceparent) values ($1, $2, $3, $4, $5, $6, $7)`,
+		m.ID, m.TenantID, m.Destination, m.Aggregate, m.EventType, string(m.Body), traceparent)
 }
 
 // eventMessage returns the message that publishes an event of an aggregate.
@@ -107,7 +113,7 @@ func (o Outbox) Lead(ctx context.Context, fn func(ctx context.Context, wake <-ch
 func (o Outbox) Pending(ctx context.Context, limit int) ([]app.Message, error) {
 	var all []app.Message
 	err := o.relay(ctx, "read the outbox", func(b *pgx.Batch) {
-		b.Queue(`select o.sequence, o.id, o.tenant_id, o.destination, o.aggregate, o.event_type, o.body, o.attempts
+		b.Queue(`select o.sequence, o.id, o.tenant_id, o.destination, o.aggregate, o.event_type, o.body, o.attempts, coalesce(o.traceparent, '')
 			from outbox o
 			where o.available_at <= now()
 			and not exists (select from outbox e where e.aggregate = o.aggregate and e.sequence < o.sequence)
@@ -116,7 +122,7 @@ func (o Outbox) Pending(ctx context.Context, limit int) ([]app.Message, error) {
 				for rows.Next() {
 					var m app.Message
 					var body string
-					if err := rows.Scan(&m.Sequence, &m.ID, &m.TenantID, &m.Destination, &m.Aggregate, &m.EventType, &body, &m.Attempts); err != nil {
+					if err := rows.Scan(&m.Sequence, &m.ID, &m.TenantID, &m.Destination, &m.Aggregate, &m.EventType, &body, &m.Attempts, &m.Traceparent); err != nil {
 						return err
 					}
 					m.Body = []byte(body)

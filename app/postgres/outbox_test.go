@@ -9,7 +9,32 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/loadbearing/loadbearing/app/postgres/dbtest"
+	"github.com/loadbearing/loadbearing/app/trace"
 )
+
+func TestMessagesCarryTheTraceOfWhatWroteThem(t *testing.T) {
+	t.Parallel()
+	db := dbtest.New(t)
+	o := db.Register(t)
+	job, video := newJob(t, o), newVideo(t, o)
+	require.NoError(t, db.Jobs().Create(t.Context(), job), "outside of a trace")
+	one, two := trace.Continue("", ""), trace.Continue("", "")
+	require.NoError(t, db.Jobs().Fail(trace.With(t.Context(), one), o.Tenant.ID, job.ID, "it is text"))
+	require.NoError(t, db.Videos().Create(trace.With(t.Context(), two), video))
+	require.NoError(t, db.Videos().Probed(trace.With(t.Context(), one), o.Tenant.ID, video.ID, nil, "it is text"))
+	got := map[uuid.UUID][]string{}
+	for range 2 {
+		ms, err := db.Outbox().Pending(t.Context(), 10)
+		require.NoError(t, err)
+		for _, m := range ms {
+			got[m.Aggregate] = append(got[m.Aggregate], m.Traceparent)
+			require.NoError(t, db.Outbox().Settle(t.Context(), []int64{m.Sequence}, nil))
+		}
+	}
+	require.Equal(t, map[uuid.UUID][]string{
+		job.ID: {"", one.Traceparent()}, video.ID: {two.Traceparent(), one.Traceparent()},
+	}, got)
+}
 
 func TestOfAnAggregateOnlyTheOldestMessageIsPending(t *testing.T) {
 	t.Parallel()

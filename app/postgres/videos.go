@@ -57,7 +57,7 @@ func (s Videos) Create(ctx context.Context, v app.Video) error {
 		b.Queue(`insert into videos (id, tenant_id, project_id, filename, content_type, bytes, key, created_by, events, created_at, updated_at)
 			values ($1, $2, $3, $4, $5, $6, $7, $8, 1, $9, $10)`,
 			v.ID, v.TenantID, v.ProjectID, v.Filename, v.ContentType, v.Bytes, v.Key, known(v.CreatedBy), v.CreatedAt, v.UpdatedAt)
-		queueMessage(b, uploaded)
+		queueMessage(ctx, b, uploaded)
 	})
 }
 
@@ -184,7 +184,7 @@ func (r *report) send(ctx context.Context, tx pgx.Tx) error {
 	var b pgx.Batch
 	b.Queue("update videos set events = $3 where tenant_id = $1 and id = $2", r.TenantID, r.ID, r.events)
 	for _, m := range r.messages {
-		queueMessage(&b, m)
+		queueMessage(ctx, &b, m)
 	}
 	return tx.SendBatch(ctx, &b).Close()
 }

@@ -12,6 +12,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
+
+	"github.com/loadbearing/loadbearing/app/trace"
 )
 
 // giveUpLimit is how long OnGiveUp is tried while the message is held.
@@ -50,9 +52,9 @@ type decision struct {
 // handler's; alive lasts as long as Run.
 func (w *Worker) handle(alive, ctx context.Context, raw types.Message, received time.Time) {
 	m := w.message(raw)
-	trace := newTrace(m.Attributes)
+	span := trace.Continue(m.Attributes[trace.Parent], m.Attributes[trace.State])
 	d := &delivery{Worker: w, raw: raw, message: m, received: received, log: w.config.Logger.With(
-		"message", m.ID, "attempt", m.Attempt, "trace_id", trace.ID, "span_id", trace.Span)}
+		"message", m.ID, "attempt", m.Attempt, "trace_id", span.Trace, "span_id", span.ID)}
 	w.metrics.inFlight.Inc()
 	defer w.metrics.inFlight.Dec()
 	w.metrics.attempts.Observe(float64(m.Attempt))
@@ -60,7 +62,7 @@ func (w *Worker) handle(alive, ctx context.Context, raw types.Message, received 
 		w.metrics.age.Observe(max(received.Sub(m.Sent), 0).Seconds())
 	}
 
-	ctx = context.WithValue(ctx, traceKey{}, trace)
+	ctx = trace.With(ctx, span)
 	work, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	limited, stop := context.WithTimeoutCause(work, w.config.MaxRuntime, ErrRuntime)

@@ -1,5 +1,5 @@
-// Package worker runs a handler for the messages of an SQS queue. It needs
-// nothing else of this module: import it into any Go program.
+// Package worker runs a handler for the messages of an SQS queue. Of
+// this module it needs package trace only: import it into any Go program.
 //
 // A message is received only when there is room to start it at once, so its
 // visibility timeout is spent on work and not on waiting. While its handler
@@ -51,5 +51,5 @@
 // # Traces
 //
 // A W3C traceparent in the message attribute of that name is continued: the
-// handler's context carries it (TraceFrom), and so do the worker's log lines.
+// handler's context carries it (trace.From), and so do the worker's log lines.
 package worker

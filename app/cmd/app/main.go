@@ -28,6 +28,7 @@ import (
 	"github.com/loadbearing/loadbearing/app/httpapi"
 	"github.com/loadbearing/loadbearing/app/redis"
 	"github.com/loadbearing/loadbearing/app/settings"
+	"github.com/loadbearing/loadbearing/app/trace"
 	"github.com/loadbearing/loadbearing/internal/contract"
 )
 
@@ -131,7 +132,7 @@ func (p program) load(ctx context.Context, need ...contract.Setting) (settings.S
 	if s.Process.LogText {
 		handler = slog.NewTextHandler(p.stderr, options)
 	}
-	log := slog.New(handler).With("instance", s.Process.InstanceID, "color", s.Process.Color, "version", version)
+	log := slog.New(trace.LogHandler(handler)).With("instance", s.Process.InstanceID, "color", s.Process.Color, "version", version)
 	return s, cfg, log, nil
 }
 

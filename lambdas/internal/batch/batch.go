@@ -18,6 +18,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/loadbearing/loadbearing/app"
+	"github.com/loadbearing/loadbearing/app/trace"
 )
 
 // answerTime is kept of a function's time to report what was done: a function
@@ -58,6 +59,9 @@ func Decode[T any](handle func(context.Context, app.Event[T]) error) func(contex
 // other major versions of its own: those tell of something it is there for, so
 // they fail, and wait in the dead-letter queue for the version that knows them.
 //
+// A W3C traceparent in a message's attributes is continued: the handler's context
+// carries it (trace.From).
+//
 // The event source mapping must have ReportBatchItemFailures; without it Lambda
 // takes the batch for done.
 func Handler(log *slog.Logger, handlers Handlers, concurrency int) func(context.Context, events.SQSEvent) (events.SQSEventResponse, error) {
@@ -68,13 +72,15 @@ func Handler(log *slog.Logger, handlers Handlers, concurrency int) func(context.
 			defer cancel()
 		}
 		errs := make([]error, len(batch.Records))
+		traced := make([]context.Context, len(batch.Records))
 		free := make(chan struct{}, max(concurrency, 1))
 		var wg sync.WaitGroup
 		for i, message := range batch.Records {
 			free <- struct{}{}
+			traced[i] = continued(ctx, message)
 			wg.Go(func() {
 				defer func() { <-free }()
-				errs[i] = handlers.one(ctx, log, message)
+				errs[i] = handlers.one(traced[i], log, message)
 			})
 		}
 		wg.Wait()
@@ -82,13 +88,24 @@ func Handler(log *slog.Logger, handlers Handlers, concurrency int) func(context.
 		answer := events.SQSEventResponse{BatchItemFailures: []events.SQSBatchItemFailure{}}
 		for i, message := range batch.Records {
 			if errs[i] != nil {
-				log.ErrorContext(ctx, "event failed", "message", message.MessageId,
+				log.ErrorContext(traced[i], "event failed", "message", message.MessageId,
 					"attempt", message.Attributes["ApproximateReceiveCount"], "error", errs[i])
 				answer.BatchItemFailures = append(answer.BatchItemFailures, events.SQSBatchItemFailure{ItemIdentifier: message.MessageId})
 			}
 		}
 		return answer, nil
 	}
+}
+
+// continued returns the context of a message: it continues the trace of who sent it.
+func continued(ctx context.Context, message events.SQSMessage) context.Context {
+	text := func(name string) string {
+		if value := message.MessageAttributes[name].StringValue; value != nil {
+			return *value
+		}
+		return ""
+	}
+	return trace.With(ctx, trace.Continue(text(trace.Parent), text(trace.State)))
 }
 
 func (h Handlers) one(ctx context.Context, log *slog.Logger, message events.SQSMessage) (err error) {

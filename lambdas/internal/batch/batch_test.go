@@ -17,6 +17,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/loadbearing/loadbearing/app"
+	"github.com/loadbearing/loadbearing/app/trace"
 	"github.com/loadbearing/loadbearing/lambdas/internal/batch"
 )
 
@@ -157,6 +158,37 @@ func TestHandlerSaysWhyAnotherVersionFails(t *testing.T) {
 	}
 	if !strings.Contains(log.String(), "com.loadbearing.test.v2: this version of the function knows com.loadbearing.test.v1") {
 		t.Errorf("logged %s", log.String())
+	}
+}
+
+func TestHandlerContinuesTraces(t *testing.T) {
+	t.Parallel()
+	var log bytes.Buffer
+	var got []trace.Span
+	handle := batch.Handler(slog.New(trace.LogHandler(slog.NewJSONHandler(&log, nil))), batch.Handlers{eventType: func(ctx context.Context, _ app.Event[json.RawMessage]) error {
+		span, _ := trace.From(ctx)
+		got = append(got, span)
+		return errors.New("not now")
+	}}, 1)
+	text := func(s string) events.SQSMessageAttribute {
+		return events.SQSMessageAttribute{DataType: "String", StringValue: &s}
+	}
+	_, err := handle(t.Context(), events.SQSEvent{Records: []events.SQSMessage{
+		{MessageId: "traced", Body: body("", ""), MessageAttributes: map[string]events.SQSMessageAttribute{
+			"traceparent": text("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"), "tracestate": text("vendor=1"),
+		}},
+		{MessageId: "untraced", Body: body("", "")},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := (trace.Span{Trace: "4bf92f3577b34da6a3ce929d0e0e4736", ID: got[0].ID, Parent: "00f067aa0ba902b7", Sampled: true, State: "vendor=1"}); got[0] != want {
+		t.Errorf("got %+v, want %+v", got[0], want)
+	}
+	for i, line := range strings.Split(strings.TrimSpace(log.String()), "\n") {
+		if got[i].Trace == "" || !strings.Contains(line, got[i].Trace) || !strings.Contains(line, got[i].ID) {
+			t.Errorf("the trace is %+v, logged was %s", got[i], line)
+		}
 	}
 }
 

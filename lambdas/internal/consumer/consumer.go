@@ -14,6 +14,7 @@ import (
 
 	"github.com/loadbearing/loadbearing/app/postgres"
 	"github.com/loadbearing/loadbearing/app/settings"
+	"github.com/loadbearing/loadbearing/app/trace"
 	"github.com/loadbearing/loadbearing/internal/contract"
 	"github.com/loadbearing/loadbearing/lambdas/internal/batch"
 )
@@ -38,7 +39,7 @@ type Consumer struct {
 // Main runs the consumer until Lambda ends the instance. It is the main of a
 // function: what keeps it from starting is logged, and the status is 1.
 func Main(c Consumer) {
-	log := slog.New(slog.NewJSONHandler(os.Stderr, nil))
+	log := slog.New(trace.LogHandler(slog.NewJSONHandler(os.Stderr, nil)))
 	if err := run(context.Background(), log, c); err != nil {
 		log.Error("the function cannot start", "error", err)
 		os.Exit(1)
