@@ -111,6 +111,8 @@ func Load(ctx context.Context, src Source, need ...contract.Setting) (Settings, 
 	s.Database.Connections = l.number(EnvDatabaseConnections, 16, 1, 1000)
 	s.Database.StatementTimeout = l.duration(EnvDatabaseStatementTimeout, 5*time.Second, 10*time.Millisecond, time.Hour)
 
+	l.limits(&s.Limits)
+
 	var secrets []secretRequest
 	for _, n := range need {
 		switch n {
@@ -173,6 +175,16 @@ func (l *loader) process(p *Process) {
 	p.LogText = l.oneOf(EnvLogFormat, "json", "json", "text") == "text"
 	p.DrainDelay = l.duration(EnvDrainDelay, time.Second, 0, 10*time.Minute)
 	p.ShutdownTimeout = l.duration(EnvShutdownTimeout, 25*time.Second, 0, time.Hour)
+}
+
+func (l *loader) limits(to *Limits) {
+	to.TenantQuota = int64(l.number(EnvTenantQuota, 100<<30, 1, 1<<60))
+	to.ImageBytes = int64(l.number(EnvImageBytes, 25<<20, 1, 32<<20))
+	to.VideoBytes = int64(l.number(EnvVideoBytes, 5<<30, 1, 10_000*8<<20))
+	to.Uploads = l.number(EnvUploads, 8, 1, 1000)
+	to.StreamsPerUser = l.number(EnvStreamsPerUser, 20, 1, 1000)
+	to.Streams = l.number(EnvStreams, 10_000, 1, 1_000_000)
+	to.Heartbeat = l.duration(EnvHeartbeat, 20*time.Second, time.Second, 45*time.Second)
 }
 
 // parameters reads the environment's parameters unless the process's

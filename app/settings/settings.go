@@ -35,12 +35,21 @@ const (
 	EnvShutdownTimeout          = "LOADBEARING_SHUTDOWN_TIMEOUT"           // default 25s
 	EnvDatabaseConnections      = "LOADBEARING_DATABASE_CONNECTIONS"       // default 16
 	EnvDatabaseStatementTimeout = "LOADBEARING_DATABASE_STATEMENT_TIMEOUT" // default 5s
+
+	EnvTenantQuota    = "LOADBEARING_TENANT_QUOTA_BYTES" // default 100 GiB
+	EnvImageBytes     = "LOADBEARING_IMAGE_BYTES"        // default 25 MiB, at most 32 MiB
+	EnvVideoBytes     = "LOADBEARING_VIDEO_BYTES"        // default 5 GiB, at most 78 GiB
+	EnvUploads        = "LOADBEARING_UPLOADS"            // default 8
+	EnvStreamsPerUser = "LOADBEARING_STREAMS_PER_USER"   // default 20
+	EnvStreams        = "LOADBEARING_STREAMS"            // default 10000
+	EnvHeartbeat      = "LOADBEARING_HEARTBEAT"          // default 20s, at most 45s
 )
 
 // Settings are the values a program runs with. Only those that were asked for
 // in Load are set beyond Process.
 type Settings struct {
 	Process  Process
+	Limits   Limits
 	Database Database
 	Cache    Cache
 	Media    Media
@@ -61,6 +70,18 @@ type Process struct {
 	LogText         bool          // text instead of JSON
 	DrainDelay      time.Duration // readiness says 503 for so long before the listener closes
 	ShutdownTimeout time.Duration // what open requests may take after that
+}
+
+// Limits bound what clients may ask of the API. Tenants and users share an
+// instance: each limit protects the others.
+type Limits struct {
+	TenantQuota    int64         // bytes a tenant may store whose row says nothing
+	ImageBytes     int64         // of one image; the worker reads none above 32 MiB
+	VideoBytes     int64         // of one video; S3 takes 10,000 parts, of 8 MiB each when they are streamed
+	Uploads        int           // bodies of 32 MiB or more that an instance takes at once, and holds as much of each in memory
+	StreamsPerUser int           // event streams of one user on an instance
+	Streams        int           // event streams on an instance
+	Heartbeat      time.Duration // mean time between two signs of life on a silent stream; a quarter longer at most, and CloudFront waits for 60 s
 }
 
 // Database says how to reach PostgreSQL.

@@ -16,6 +16,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ssm/types"
 	"github.com/stretchr/testify/require"
 
+	"github.com/loadbearing/loadbearing/app"
+	"github.com/loadbearing/loadbearing/app/httpapi"
 	"github.com/loadbearing/loadbearing/app/settings"
 	"github.com/loadbearing/loadbearing/internal/contract"
 )
@@ -88,6 +90,37 @@ func TestTheEnvironmentOverridesParameters(t *testing.T) {
 	require.Equal(t, slog.LevelInfo, s.Process.LogLevel)
 	require.True(t, s.Database.TLS.InsecureSkipVerify, "encrypted, not verified, without a CA file")
 	require.Equal(t, len(parameters.names), parameters.calls)
+}
+
+func TestLimits(t *testing.T) {
+	t.Parallel()
+	limits := func(env map[string]string) (settings.Limits, error) {
+		env[contract.EnvEnvironment] = "dev"
+		s, err := settings.Load(t.Context(), source(env, nil))
+		return s.Limits, err
+	}
+	got, err := limits(map[string]string{})
+	require.NoError(t, err)
+	require.Equal(t, settings.Limits{
+		TenantQuota: app.DefaultQuota, ImageBytes: httpapi.MaxImageBytes, VideoBytes: httpapi.MaxVideoBytes, Uploads: 8,
+		StreamsPerUser: httpapi.DefaultStreamsPerUser, Streams: httpapi.DefaultStreams, Heartbeat: httpapi.DefaultHeartbeat,
+	}, got, "what the packages have as their defaults")
+
+	got, err = limits(map[string]string{
+		settings.EnvTenantQuota: "1", settings.EnvImageBytes: "2", settings.EnvVideoBytes: "3", settings.EnvUploads: "4",
+		settings.EnvStreamsPerUser: "5", settings.EnvStreams: "6", settings.EnvHeartbeat: "7s",
+	})
+	require.NoError(t, err)
+	require.Equal(t, settings.Limits{1, 2, 3, 4, 5, 6, 7 * time.Second}, got)
+
+	wrong := map[string]string{
+		settings.EnvTenantQuota: "0", settings.EnvImageBytes: "33554433", settings.EnvVideoBytes: "5GB", settings.EnvUploads: "-1",
+		settings.EnvStreamsPerUser: "0", settings.EnvStreams: "1e3", settings.EnvHeartbeat: "1m",
+	}
+	_, err = limits(wrong)
+	e, ok := errors.AsType[*settings.Error](err)
+	require.True(t, ok)
+	require.Len(t, e.Problems, 7)
 }
 
 func TestSecretsAreMasked(t *testing.T) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -8,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/cookiejar"
 	"net/http/httptest"
 	"strings"
 	"sync"
@@ -18,7 +20,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/stretchr/testify/require"
 
+	"github.com/loadbearing/loadbearing/app"
 	"github.com/loadbearing/loadbearing/app/postgres/dbtest"
+	"github.com/loadbearing/loadbearing/app/settings"
 	"github.com/loadbearing/loadbearing/internal/contract"
 )
 
@@ -251,6 +255,55 @@ func TestAProcessStartsDrainsAndStops(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestTheAPIHasTheLimitsThatAreSet(t *testing.T) {
+	t.Parallel()
+	a, env := deployed(t)
+	env[settings.EnvTenantQuota], env[settings.EnvImageBytes], env[settings.EnvVideoBytes] = "50", "10", "100"
+	env[settings.EnvStreamsPerUser], env[settings.EnvHeartbeat] = "1", "1s"
+	p, out := a.program(t, env)
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- p.run(ctx, []string{"serve"}) }()
+	defer func() { stop(); <-ended }()
+	url := "http://" + env[contract.EnvHTTPAddr]
+	require.Eventually(t, func() bool { return status(url+contract.PathReady) == 200 }, 5*time.Second, 2*time.Millisecond, out)
+
+	jar, err := cookiejar.New(nil)
+	require.NoError(t, err)
+	client := &http.Client{Jar: jar}
+	send := func(method, path, media, body string) *http.Response {
+		t.Helper()
+		req, err := http.NewRequestWithContext(t.Context(), method, url+path, strings.NewReader(body))
+		require.NoError(t, err)
+		req.Header.Set("Content-Type", media)
+		req.Header.Set("X-Filename", "x")
+		res, err := client.Do(req)
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = res.Body.Close() })
+		return res
+	}
+	const account = `"email":"a@example.com","password":"correct horse battery staple"`
+	require.Equal(t, 201, send("POST", "/v1/auth/register", "application/json", `{"tenant_name":"A",`+account+`}`).StatusCode)
+	require.Equal(t, 200, send("POST", "/v1/auth/login", "application/json", `{`+account+`}`).StatusCode)
+	var project struct{ ID string }
+	require.NoError(t, json.NewDecoder(send("POST", "/v1/projects", "application/json", `{"name":"P"}`).Body).Decode(&project))
+	in := "/v1/projects/" + project.ID
+	require.Equal(t, 413, send("POST", in+"/images", "image/png", "eleven byte").StatusCode)
+	require.Equal(t, 413, send("POST", in+"/videos", "video/mp4", strings.Repeat("x", 101)).StatusCode)
+	var full struct{ Code app.Code }
+	require.NoError(t, json.NewDecoder(send("POST", in+"/videos", "video/mp4", strings.Repeat("x", 51)).Body).Decode(&full))
+	require.Equal(t, app.CodeQuotaExceeded, full.Code)
+
+	stream := bufio.NewReader(send("GET", "/v1/events", "", "").Body)
+	require.Equal(t, 429, send("GET", "/v1/events", "", "").StatusCode)
+	begin := time.Now()
+	for line := ""; line != ":\n"; { // a comment is the sign of life
+		line, err = stream.ReadString('\n')
+		require.NoError(t, err)
+	}
+	require.Less(t, time.Since(begin), 10*time.Second, "the default's heartbeat takes longer")
 }
 
 func TestATakenPortIsNamed(t *testing.T) {

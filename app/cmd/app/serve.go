@@ -50,7 +50,9 @@ func (p program) serve(ctx context.Context) error {
 		{Name: "redis", Probe: redis.Check(cache)},
 	}}
 	hub := stream.NewHub(stream.New(cache, stream.Options{}), stream.HubOptions{Log: log})
-	streams, err := httpapi.NewStreams(httpapi.StreamOptions{Events: hub, Metrics: reg})
+	streams, err := httpapi.NewStreams(httpapi.StreamOptions{
+		Events: hub, PerUser: s.Limits.StreamsPerUser, Total: s.Limits.Streams, Heartbeat: s.Limits.Heartbeat, Metrics: reg,
+	})
 	if err != nil {
 		return err
 	}
@@ -59,8 +61,9 @@ func (p program) serve(ctx context.Context) error {
 	handler, err := httpapi.New(httpapi.Options{
 		Auth: auth.NewService(db.Users(), db.Sessions(), keys, time.Now), Keys: keys,
 		Users: db.Users(), Projects: db.Projects(), Jobs: db.Jobs(), Videos: db.Videos(),
-		Objects: objects, Multipart: objects, Storage: db.Storage(app.DefaultQuota), Uploads: db.Uploads(),
+		Objects: objects, Multipart: objects, Storage: db.Storage(s.Limits.TenantQuota), Uploads: db.Uploads(),
 		Status: status, Log: log, Metrics: reg, Now: time.Now, Streams: streams,
+		MaxImageBytes: s.Limits.ImageBytes, MaxVideoBytes: s.Limits.VideoBytes, MaxUploads: s.Limits.Uploads,
 	})
 	if err != nil {
 		return err
