@@ -96,7 +96,8 @@ type Videos interface {
 	MeteredDuration(ctx context.Context, event uuid.UUID, p VideoProbed) error
 }
 
-// Webhook is where a tenant wants its events.
+// Webhook is where a tenant wants its events. docs/webhooks.md is for who
+// receives them.
 type Webhook struct {
 	TenantID  uuid.UUID
 	URL       string // https

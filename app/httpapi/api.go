@@ -53,6 +53,7 @@ type Options struct {
 	Jobs     app.Jobs
 	Videos   app.Videos
 	Objects  app.Objects
+	Webhooks app.Webhooks
 	Status   *Status
 	Log      *slog.Logger
 	Metrics  prometheus.Registerer
@@ -142,6 +143,10 @@ func (a *api) routes() []route {
 		{method: "GET", path: "/v1/videos/{video}/content", handle: a.videoContent, access: viewer, stream: true},
 
 		{method: "GET", path: "/v1/events", handle: a.events, access: viewer, stream: true},
+
+		{method: "GET", path: "/v1/webhook", handle: a.getWebhook, access: owner},
+		{method: "PUT", path: "/v1/webhook", handle: a.setWebhook, access: owner, breach: true},
+		{method: "DELETE", path: "/v1/webhook", handle: a.deleteWebhook, access: owner},
 
 		{method: "GET", path: "/v1/openapi.json", handle: a.openAPI},
 	}

@@ -449,7 +449,7 @@ func TestWithoutASessionNothingIsServed(t *testing.T) {
 		"GET /v1/me", "GET /v1/projects", "POST /v1/projects", "GET /v1/projects/" + id, "PATCH /v1/projects/" + id, "DELETE /v1/projects/" + id,
 		"POST /v1/projects/" + id + "/images", "GET /v1/jobs/" + id, "GET /v1/images/" + id + "/content", "POST /v1/projects/" + id + "/videos",
 		"GET /v1/projects/" + id + "/videos", "GET /v1/videos/" + id, "DELETE /v1/videos/" + id, "GET /v1/videos/" + id + "/content",
-		"DELETE /v1/auth/sessions", "POST /v1/auth/refresh", "POST /v1/auth/logout",
+		"GET /v1/webhook", "PUT /v1/webhook", "DELETE /v1/webhook", "DELETE /v1/auth/sessions", "POST /v1/auth/refresh", "POST /v1/auth/logout",
 	} {
 		method, path, _ := strings.Cut(route, " ")
 		for _, u := range []*user{nobody, forged} {

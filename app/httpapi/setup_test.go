@@ -141,7 +141,7 @@ func newSetupWith(t *testing.T, change func(*httpapi.Options)) *setup {
 		Auth: auth.NewService(s.db.Users(), s.db.Sessions(), s.keys, s.clock.now), Keys: s.keys,
 		Users: s.db.Users(), Projects: s.db.Projects(), Jobs: s.db.Jobs(), Videos: s.db.Videos(), Objects: s.objects,
 		Status: s.status, Log: slog.New(slog.NewJSONHandler(s.log, nil)), Metrics: prometheus.NewRegistry(), Now: s.clock.now,
-		Storage: s.db.Storage(0), Uploads: s.db.Uploads(),
+		Storage: s.db.Storage(0), Uploads: s.db.Uploads(), Webhooks: s.db.Webhooks(),
 		MaxImageBytes: 100_000, MaxVideoBytes: 200_000,
 	}
 	change(&options)
@@ -182,14 +182,22 @@ func (u *user) login() {
 	u.post("/v1/auth/login", map[string]string{"email": u.email, "password": password}).want(http.StatusOK)
 }
 
+type me struct {
+	User   struct{ ID uuid.UUID }
+	Tenant struct{ ID uuid.UUID }
+}
+
+func (u *user) me() me {
+	u.t.Helper()
+	var m me
+	u.get("/v1/me").want(http.StatusOK).into(&m)
+	return m
+}
+
 // with returns the same user with another role.
 func (u *user) with(role app.Role) *user {
 	u.t.Helper()
-	var me struct {
-		User   struct{ ID uuid.UUID }
-		Tenant struct{ ID uuid.UUID }
-	}
-	u.get("/v1/me").want(http.StatusOK).into(&me)
+	me := u.me()
 	session := dbtest.NewID(u.t)
 	require.NoError(u.t, u.db.Sessions().Create(u.t.Context(), app.Session{ID: session, TenantID: me.Tenant.ID, UserID: me.User.ID, TokenHash: append(session[:], session[:]...), ExpiresAt: time.Now().Add(time.Hour)}))
 	token, err := u.keys.Issue(app.Caller{UserID: me.User.ID, TenantID: me.Tenant.ID, SessionID: session, Role: role}, u.clock.now())

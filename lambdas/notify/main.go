@@ -12,10 +12,10 @@ import (
 	"github.com/loadbearing/loadbearing/app"
 	"github.com/loadbearing/loadbearing/app/redis"
 	"github.com/loadbearing/loadbearing/app/stream"
+	"github.com/loadbearing/loadbearing/app/webhook"
 	"github.com/loadbearing/loadbearing/internal/contract"
 	"github.com/loadbearing/loadbearing/lambdas/internal/batch"
 	"github.com/loadbearing/loadbearing/lambdas/internal/consumer"
-	"github.com/loadbearing/loadbearing/lambdas/notify/webhook"
 )
 
 // EnvWebhookAllow names comma-separated address ranges (CIDR) that webhooks may

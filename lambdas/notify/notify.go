@@ -13,8 +13,8 @@ import (
 
 	"github.com/loadbearing/loadbearing/app"
 	"github.com/loadbearing/loadbearing/app/stream"
+	"github.com/loadbearing/loadbearing/app/webhook"
 	"github.com/loadbearing/loadbearing/lambdas/internal/batch"
-	"github.com/loadbearing/loadbearing/lambdas/notify/webhook"
 )
 
 // streams is a user's stream of events, from which every browser of theirs

@@ -22,8 +22,8 @@ import (
 	"github.com/loadbearing/loadbearing/app/postgres/dbtest"
 	"github.com/loadbearing/loadbearing/app/redis"
 	"github.com/loadbearing/loadbearing/app/stream"
+	"github.com/loadbearing/loadbearing/app/webhook"
 	"github.com/loadbearing/loadbearing/lambdas/internal/batch/batchtest"
-	"github.com/loadbearing/loadbearing/lambdas/notify/webhook"
 	"github.com/loadbearing/loadbearing/local/redis/redistest"
 )
 

@@ -61,7 +61,7 @@ func (p program) serve(ctx context.Context) error {
 	handler, err := httpapi.New(httpapi.Options{
 		Auth: auth.NewService(db.Users(), db.Sessions(), keys, time.Now), Keys: keys,
 		Users: db.Users(), Projects: db.Projects(), Jobs: db.Jobs(), Videos: db.Videos(),
-		Objects: objects, Multipart: objects, Storage: db.Storage(s.Limits.TenantQuota), Uploads: db.Uploads(),
+		Objects: objects, Multipart: objects, Storage: db.Storage(s.Limits.TenantQuota), Uploads: db.Uploads(), Webhooks: db.Webhooks(),
 		Status: status, Log: log, Metrics: reg, Now: time.Now, Streams: streams,
 		MaxImageBytes: s.Limits.ImageBytes, MaxVideoBytes: s.Limits.VideoBytes, MaxUploads: s.Limits.Uploads,
 	})

@@ -20,6 +20,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"code.dny.dev/ssrf"
 
@@ -32,6 +33,7 @@ const (
 	Timeout = 5 * time.Second
 	// maxAnswer is how much of an answer is read, for the connection to be used again.
 	maxAnswer = 4 << 10
+	maxURL    = 2048 // bytes, of an address
 
 	secretPrefix = "whsec_"
 )
@@ -80,30 +82,67 @@ func New(now func() time.Time, allowed ...netip.Prefix) *Sender {
 	}
 }
 
-// CheckURL returns what is wrong with the address of a webhook, nil when
-// nothing is. Where it leads is checked with every request.
-func CheckURL(address string) error { return checkURL(address, false) }
-
-func checkURL(address string, insecure bool) error {
-	u, err := url.Parse(address)
-	if err != nil {
-		return fmt.Errorf("webhook address: %w", err)
-	}
-	if u.Hostname() == "" || u.Scheme != "https" && !(insecure && u.Scheme == "http") {
-		return fmt.Errorf("webhook address %q: want https://…", u.Redacted())
-	}
-	if u.User != nil {
-		return fmt.Errorf("webhook address %q: want no user and password in it", u.Redacted())
+// CheckURL returns what is wrong with the address of a webhook, a sentence for
+// who gave it, nil when nothing is. It refuses what Send would never reach, as
+// far as the address shows it. It is no wall: where a name leads is known only
+// when it is looked up, and Send decides then.
+func CheckURL(address string) error {
+	u, err := parseURL(address, false)
+	switch {
+	case err != nil:
+		return err
+	case len(address) > maxURL:
+		return fmt.Errorf("must have at most %d bytes", maxURL)
+	case u.Fragment != "":
+		return errors.New("must have no #fragment: it is never sent")
+	case u.Port() != "" && u.Port() != "443":
+		return errors.New("must have port 443 or none")
+	case !public(u.Hostname()):
+		return errors.New("must name a host on the public Internet")
 	}
 	return nil
+}
+
+// parseURL returns an address that a request can be made for.
+func parseURL(address string, insecure bool) (*url.URL, error) {
+	u, err := url.Parse(address)
+	switch {
+	case err != nil: // which quotes the address, with the password in it
+		return nil, errors.New("must be a URL")
+	case u.Hostname() == "" || u.Scheme != "https" && !(insecure && u.Scheme == "http"):
+		return nil, errors.New("must begin with https:// and a host")
+	case u.User != nil:
+		return nil, errors.New("must have no user and password in it")
+	}
+	return u, nil
+}
+
+// public tells whether a host may be one of the public Internet: an address
+// that is public, or a name below a top-level domain that is.
+func public(host string) bool {
+	if address, err := netip.ParseAddr(host); err == nil {
+		network := "tcp4"
+		if address.Is6() {
+			network = "tcp6"
+		}
+		return ssrf.New(ssrf.WithPorts(443)).Safe(network, net.JoinHostPort(host, "443"), nil) == nil
+	}
+	labels := strings.Split(strings.TrimSuffix(strings.ToLower(host), "."), ".")
+	switch top := labels[len(labels)-1]; top {
+	case "localhost", "local", "internal", "test", "invalid", "onion": // RFC 6761, 6762 and 7686; ICANN reserved internal
+		return false
+	default:
+		// A name that ends in a number is an IPv4 address to some, such as 127.1 (URL Standard, host parsing).
+		return len(labels) > 1 && strings.ContainsFunc(top, unicode.IsLetter) && !strings.HasPrefix(top, "0x")
+	}
 }
 
 // Send posts a body, JSON, as the event with the given id. It returns nil when
 // the receiver accepted it (2xx), ErrGone when it wants none, and for every
 // other answer and for none an error: send it again later, under the same id.
 func (s *Sender) Send(ctx context.Context, w app.Webhook, id string, body []byte) error {
-	if err := checkURL(w.URL, s.insecure); err != nil {
-		return err
+	if _, err := parseURL(w.URL, s.insecure); err != nil {
+		return fmt.Errorf("send a webhook: its address %w", err)
 	}
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, w.URL, bytes.NewReader(body))
 	if err != nil {

@@ -18,7 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/loadbearing/loadbearing/app"
-	"github.com/loadbearing/loadbearing/lambdas/notify/webhook"
+	"github.com/loadbearing/loadbearing/app/webhook"
 )
 
 var loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
@@ -94,11 +94,50 @@ func TestSendReachesNothingPrivate(t *testing.T) {
 	require.False(t, reached.Load())
 	for _, address := range []string{"http://example.com/", "ftp://example.com", "https://", "https://:443/", "https://user:pw@example.com/", "file:///etc/passwd", "//example.com", "%"} {
 		err := s.Send(t.Context(), app.Webhook{URL: address, Secret: secret}, "id", nil)
-		require.ErrorContains(t, err, "webhook address", address)
+		require.ErrorContains(t, err, "its address must", address)
 		require.Error(t, webhook.CheckURL(address))
-		require.NotContains(t, err.Error(), ":pw@")
 	}
-	require.NoError(t, webhook.CheckURL("https://hooks.example.com/x?y=z"))
+}
+
+func TestCheckURL(t *testing.T) {
+	t.Parallel()
+	for _, address := range []string{
+		"https://hooks.example.com/x?y=z", "https://hooks.example.com:443", "https://EXAMPLE.com./", "https://bücher.example/", "https://93.184.215.14/",
+		"https://[2606:2800:21f:cb07:6820:80da:af6b:8b2c]/", "https://example.com/" + strings.Repeat("x", 2028),
+	} {
+		require.NoError(t, webhook.CheckURL(address))
+	}
+	for address, want := range map[string]string{
+		"":                                    "begin with https://",
+		"%":                                   "must be a URL",
+		"https://user:pw@example.com:99999x/": "must be a URL",
+		"http://example.com/":                 "begin with https://",
+		"https://:443/":                       "begin with https://",
+		"https://me@example.com/":             "no user",
+		"https://example.com/#x":              "fragment",
+		"https://example.com:8443/":           "port 443",
+		"https://example.com/" + strings.Repeat("x", 2029): "2048 bytes",
+		"https://127.0.0.1/":                "public",
+		"https://127.1/":                    "public",
+		"https://2130706433/":               "public",
+		"https://0x7f.0x1/":                 "public",
+		"https://0177.0.0.01/":              "public",
+		"https://10.0.0.1/":                 "public",
+		"https://169.254.169.254/latest/":   "public",
+		"https://[::1]/":                    "public",
+		"https://[::ffff:10.0.0.1]/":        "public",
+		"https://[fd00:ec2::254]/":          "public",
+		"https://[fe80::1%25eth0]/":         "public",
+		"https://localhost/":                "public",
+		"https://db/":                       "public",
+		"https://a.localhost./":             "public",
+		"https://metadata.google.INTERNAL/": "public",
+		"https://printer.local/":            "public",
+	} {
+		err := webhook.CheckURL(address)
+		require.ErrorContains(t, err, want, address)
+		require.NotContains(t, err.Error(), ":pw")
+	}
 }
 
 // A receiver that accepts and says nothing holds a webhook no longer than its context.
