@@ -25,7 +25,7 @@ func Build(app constructs.Construct, settings Settings) *Environment {
 	e.Data = NewData(app, settings, e.Network)
 	e.Messaging = NewMessaging(app, settings, programs, e.Network, e.Data)
 	e.Web = NewWeb(app, settings, e.Network, e.Data, e.Messaging)
-	e.Edge = NewEdge(app, settings, programs, e.Network, e.Web)
+	e.Edge = NewEdge(app, settings, programs, e.Network, e.Data, e.Web)
 	e.Observability = NewObservability(app, settings, e.Network, slices.Concat(
 		e.Network.Sections(),
 		e.Data.Sections(),

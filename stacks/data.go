@@ -141,6 +141,7 @@ func mediaBucket(stack awscdk.Stack, settings Settings, key awskms.IKey) awss3.I
 		MinimumTLSVersion: new(1.2),
 		Versioned:         new(settings.DeletionProtection),
 		LifecycleRules:    &[]*awss3.LifecycleRule{rule},
+		Cors:              &[]*awss3.CorsRule{partUploads(settings)},
 		RemovalPolicy:     removal,
 	}
 	if logs := accessLogs(stack, settings); logs != nil {
@@ -150,6 +151,24 @@ func mediaBucket(stack awscdk.Stack, settings Settings, key awskms.IKey) awss3.I
 	compliance.Acknowledge(media, "Deleted and overwritten objects stay for 30 days as versions. A second Region is a decision about "+
 		"the law that applies to what users upload, so the owner of an environment makes it.", "S3BucketReplicationEnabled")
 	return media
+}
+
+// partUploads lets pages of the service send the parts of an upload to presigned
+// URLs, and read what S3 says of them. docs/decisions/cors-of-the-media-bucket.md
+// says why these origins.
+func partUploads(settings Settings) *awss3.CorsRule {
+	origin := "https://*.cloudfront.net"
+	if settings.Domain != "" {
+		origin = "https://" + settings.Domain
+	}
+	return &awss3.CorsRule{
+		Id:             new("parts"),
+		AllowedOrigins: &[]*string{&origin},
+		AllowedMethods: &[]awss3.HttpMethods{awss3.HttpMethods_PUT},
+		AllowedHeaders: &[]*string{new("content-type"), new("x-amz-checksum-sha256")},
+		ExposedHeaders: &[]*string{new("ETag"), new("x-amz-checksum-sha256")},
+		MaxAge:         new(3600.0), // seconds a browser asks no more; Chrome takes two hours at most
+	}
 }
 
 // accessLogs is the bucket of S3's access logs, or nil in an environment that
@@ -178,10 +197,17 @@ func accessLogs(stack awscdk.Stack, settings Settings) awss3.IBucket {
 	return logs
 }
 
-// GrantReadMedia lets an identity read objects of the media bucket whose key it
-// knows. It cannot list them.
+// GrantReadMedia lets an identity read objects of the media bucket. It may list
+// them too: to who may not, S3 answers 403 for a key that is not there
+// (GetObject in the S3 API reference), and an object that is gone must not look
+// like a permission that is missing.
 func (d *Data) GrantReadMedia(to awsiam.IGrantable) awsiam.Grant {
 	d.Key.GrantDecrypt(to)
+	awsiam.Grant_AddToPrincipal(&awsiam.GrantOnPrincipalOptions{
+		Grantee:      to,
+		Actions:      &[]*string{new("s3:ListBucket")},
+		ResourceArns: &[]*string{d.Media.BucketArn()},
+	})
 	return awsiam.Grant_AddToPrincipal(&awsiam.GrantOnPrincipalOptions{
 		Grantee:      to,
 		Actions:      &[]*string{new("s3:GetObject")},
@@ -190,7 +216,7 @@ func (d *Data) GrantReadMedia(to awsiam.IGrantable) awsiam.Grant {
 }
 
 // GrantWriteMedia lets an identity read, write and delete objects of the media
-// bucket whose key it knows. It cannot list them.
+// bucket, also in parts.
 func (d *Data) GrantWriteMedia(to awsiam.IGrantable) awsiam.Grant {
 	d.Key.GrantEncrypt(to)
 	d.GrantReadMedia(to)
@@ -205,7 +231,7 @@ func (d *Data) GrantWriteMedia(to awsiam.IGrantable) awsiam.Grant {
 // the media bucket have wildcards.
 func (d *Data) acknowledgeMedia(role awsiam.IRole) {
 	bucket := *d.Stack.GetLogicalId(d.Media.Node().DefaultChild().(awscdk.CfnElement))
-	compliance.AcknowledgePolicy(role, "Objects are named by their content, so which there are is known only once they are written. Nobody may list them.",
+	compliance.AcknowledgePolicy(role, "Objects are named by their content, so which there are is known only once they are written.",
 		"Resource::<"+bucket+".Arn>/*")
 }
 

@@ -31,6 +31,10 @@ type Edge struct {
 	Rotation *rotation.Rotation // of the header that the load balancer requires
 }
 
+// pathEvents is the route whose answers last: what CloudFront does with it
+// bounds the silence between two events and not the whole.
+const pathEvents = "/v1/events"
+
 // NewEdge makes the firewall and the distribution in front of the load balancer.
 //
 // A web ACL and a certificate for CloudFront exist in us-east-1 only. In another
@@ -40,7 +44,7 @@ type Edge struct {
 // CloudFront, so the limit on log-ins counts the address CloudFront reports,
 // which a viewer can forge, and a Domain is refused: NewEdge panics with an
 // *edge.PropsError.
-func NewEdge(scope constructs.Construct, s Settings, programs *programs, n *Network, w *Web) *Edge {
+func NewEdge(scope constructs.Construct, s Settings, programs *programs, n *Network, d *Data, w *Web) *Edge {
 	stack := newStack(scope, s, "edge", "Loadbearing: web ACL, distribution, static files")
 	e := &Edge{Stack: stack}
 
@@ -50,6 +54,10 @@ func NewEdge(scope constructs.Construct, s Settings, programs *programs, n *Netw
 		LargeBodies: []string{"/v1/projects/*/videos", "/v1/projects/*/images"},
 	}
 	props := edge.Props{
+		Behaviors: []edge.Behavior{edge.Stream(pathEvents), edge.Private("/v1/*"), edge.Static("/static/*")},
+		// Pages send the parts of large files to the bucket itself.
+		ContentSecurityPolicy: edge.DefaultContentSecurityPolicy + "; connect-src 'self' https://" + *d.Media.BucketRegionalDomainName(),
+
 		LoadBalancer:        w.LoadBalancer.LoadBalancer,
 		VPCOrigin:           true,
 		OriginHeaderValue:   w.LoadBalancer.OriginHeaderValue(),

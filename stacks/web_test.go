@@ -2,6 +2,7 @@ package stacks_test
 
 import (
 	"encoding/json"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -45,12 +46,29 @@ func TestWebAndEdge(t *testing.T) {
 
 	require.Equal(t, "CLOUDFRONT", ofType(edge, "AWS::WAFv2::WebACL")[0]["Scope"])
 	require.Empty(t, ofType(edge, "AWS::WAFv2::WebACLAssociation"))
-	require.Contains(t, ofType(edge, "AWS::CloudFront::Distribution")[0]["DistributionConfig"], "WebACLId")
+	distribution := ofType(edge, "AWS::CloudFront::Distribution")[0]["DistributionConfig"].(map[string]any)
+	require.Contains(t, distribution, "WebACLId")
+	events := distribution["CacheBehaviors"].([]any)[0].(map[string]any)
+	require.Equal(t, "/v1/events", events["PathPattern"], "first, or another behavior ends the stream")
+	require.Equal(t, false, events["Compress"])
+	policy, err := json.Marshal(ofType(edge, "AWS::CloudFront::ResponseHeadersPolicy"))
+	require.NoError(t, err)
+	require.Regexp(t, `connect-src 'self' https://.*Media`, string(policy), "pages upload to the bucket")
+	data := parse(t, texts["loadbearing-dev-data"])
+	require.Equal(t, []any{"https://*.cloudfront.net"}, mediaCORS(data)["AllowedOrigins"])
+	require.Equal(t, []any{"PUT"}, mediaCORS(data)["AllowedMethods"])
+	require.Equal(t, 3, strings.Count(texts["loadbearing-dev-web"], `"s3:ListBucket"`), "an object that is gone is 404 to both web fleets and the workers")
 	var outputs struct{ Outputs map[string]any }
 	require.NoError(t, json.Unmarshal([]byte(texts["loadbearing-dev-edge"]), &outputs))
 	for _, name := range []string{"EdgeURL", "AlbDNS", "StaticBucket"} {
 		require.Contains(t, outputs.Outputs, name)
 	}
+}
+
+// mediaCORS is the only CORS rule of the data stack's buckets.
+func mediaCORS(data template) map[string]any {
+	rules := ofType(data, "AWS::S3::Bucket")[0]["CorsConfiguration"].(map[string]any)["CorsRules"].([]any)
+	return rules[0].(map[string]any)
 }
 
 func TestEdgeInAnotherRegionProtectsTheLoadBalancer(t *testing.T) {
@@ -81,6 +99,7 @@ func TestDomainIsServedWithACertificateOfUSEast1(t *testing.T) {
 	require.Equal(t, "media.example.com", ofType(edge, "AWS::CertificateManager::Certificate")[0]["DomainName"])
 	require.Equal(t, []any{"media.example.com"},
 		ofType(edge, "AWS::CloudFront::Distribution")[0]["DistributionConfig"].(map[string]any)["Aliases"])
+	require.Equal(t, []any{"https://media.example.com"}, mediaCORS(parse(t, texts["loadbearing-dev-data"]))["AllowedOrigins"])
 
 	settings.Region = "eu-west-1"
 	app := newApp(t, nil)
