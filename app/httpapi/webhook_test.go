@@ -3,6 +3,7 @@ package httpapi_test
 import (
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"strings"
 	"sync"
 	"testing"
@@ -98,7 +99,7 @@ func TestTwentySetOneWebhook(t *testing.T) {
 		all.Go(func() {
 			a := u.setWebhook(fmt.Sprintf("https://hooks.example.com/%d", i))
 			var h hook
-			if err := json.Unmarshal(a.body, &h); err != nil || a.StatusCode != 200 {
+			if err := json.Unmarshal(a.body, &h); err != nil || a.StatusCode != http.StatusOK {
 				t.Errorf("answered %d %s", a.StatusCode, a.body)
 			}
 			mu.Lock()

@@ -108,7 +108,7 @@ func Load(ctx context.Context, src Source, need ...contract.Setting) (Settings, 
 	}
 	roots := l.roots()
 	s.Database.TLS = databaseTLS(roots)
-	s.Database.Connections = l.number(EnvDatabaseConnections, 16, 1, 1000)
+	s.Database.Connections = l.number(EnvDatabaseConnections, 16, 1000)
 	s.Database.StatementTimeout = l.duration(EnvDatabaseStatementTimeout, 5*time.Second, 10*time.Millisecond, time.Hour)
 
 	l.limits(&s.Limits)
@@ -178,12 +178,12 @@ func (l *loader) process(p *Process) {
 }
 
 func (l *loader) limits(to *Limits) {
-	to.TenantQuota = int64(l.number(EnvTenantQuota, 100<<30, 1, 1<<60))
-	to.ImageBytes = int64(l.number(EnvImageBytes, 25<<20, 1, 32<<20))
-	to.VideoBytes = int64(l.number(EnvVideoBytes, 5<<30, 1, 10_000*8<<20))
-	to.Uploads = l.number(EnvUploads, 8, 1, 1000)
-	to.StreamsPerUser = l.number(EnvStreamsPerUser, 20, 1, 1000)
-	to.Streams = l.number(EnvStreams, 10_000, 1, 1_000_000)
+	to.TenantQuota = int64(l.number(EnvTenantQuota, 100<<30, 1<<60))
+	to.ImageBytes = int64(l.number(EnvImageBytes, 25<<20, 32<<20))
+	to.VideoBytes = int64(l.number(EnvVideoBytes, 5<<30, 10_000*8<<20))
+	to.Uploads = l.number(EnvUploads, 8, 1000)
+	to.StreamsPerUser = l.number(EnvStreamsPerUser, 20, 1000)
+	to.Streams = l.number(EnvStreams, 10_000, 1_000_000)
 	to.Heartbeat = l.duration(EnvHeartbeat, 20*time.Second, time.Second, 45*time.Second)
 }
 
@@ -412,14 +412,14 @@ func (l *loader) duration(name string, fallback, low, high time.Duration) time.D
 	return d
 }
 
-func (l *loader) number(name string, fallback, low, high int) int {
+func (l *loader) number(name string, fallback, high int) int {
 	v, _ := l.src.Lookup(name)
 	if v == "" {
 		return fallback
 	}
 	n, err := strconv.Atoi(v)
-	if err != nil || n < low || n > high {
-		l.variable(name, v, fmt.Sprintf("want a number from %d to %d", low, high))
+	if err != nil || n < 1 || n > high {
+		l.variable(name, v, fmt.Sprintf("want a number from 1 to %d", high))
 	}
 	return n
 }

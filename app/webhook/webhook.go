@@ -109,7 +109,7 @@ func parseURL(address string, insecure bool) (*url.URL, error) {
 	switch {
 	case err != nil: // which quotes the address, with the password in it
 		return nil, errors.New("must be a URL")
-	case u.Hostname() == "" || u.Scheme != "https" && !(insecure && u.Scheme == "http"):
+	case u.Hostname() == "" || u.Scheme != "https" && (!insecure || u.Scheme != "http"):
 		return nil, errors.New("must begin with https:// and a host")
 	case u.User != nil:
 		return nil, errors.New("must have no user and password in it")

@@ -261,12 +261,17 @@ func TestTheAPIHasTheLimitsThatAreSet(t *testing.T) {
 	t.Parallel()
 	a, env := deployed(t)
 	env[settings.EnvTenantQuota], env[settings.EnvImageBytes], env[settings.EnvVideoBytes] = "50", "10", "100"
-	env[settings.EnvStreamsPerUser], env[settings.EnvHeartbeat] = "1", "1s"
+	env[settings.EnvStreamsPerUser], env[settings.EnvHeartbeat], env[settings.EnvShutdownTimeout] = "1", "1s", "1s"
 	p, out := a.program(t, env)
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- p.run(ctx, []string{"serve"}) }()
-	defer func() { stop(); <-ended }()
+	defer func() {
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}()
 	url := "http://" + env[contract.EnvHTTPAddr]
 	require.Eventually(t, func() bool { return status(url+contract.PathReady) == 200 }, 5*time.Second, 2*time.Millisecond, out)
 
