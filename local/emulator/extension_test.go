@@ -616,6 +616,119 @@ func TestAlarms(t *testing.T) {
 	require.Empty(t, states())
 }
 
+func TestTargetTracking(t *testing.T) {
+	t.Parallel()
+	namespace, group := t.Name()+rand.Text(), "tracked-"+strings.ToLower(rand.Text())
+	query := func(id, metric, stat string) object {
+		return object{"Id": id, "ReturnData": false, "MetricStat": object{
+			"Stat": stat, "Metric": object{"Namespace": namespace, "MetricName": metric, "Dimensions": list{object{"Name": "Group", "Value": group}}},
+		}}
+	}
+	policy := func(configuration object) object {
+		configuration["TargetValue"] = 60
+		return resource("AWS::AutoScaling::ScalingPolicy", object{
+			"AutoScalingGroupName": ref("Group"), "PolicyType": "TargetTrackingScaling", "TargetTrackingConfiguration": configuration,
+		})
+	}
+	s := deploy(t, object{
+		"Resources": object{
+			"Group": resource("AWS::AutoScaling::AutoScalingGroup", object{
+				"AutoScalingGroupName": group, "MinSize": "1", "MaxSize": "3", "AvailabilityZones": list{"us-east-1a"},
+				"MetricsCollection": list{object{"Granularity": "1Minute"}},
+			}),
+			"Backlog": policy(object{"CustomizedMetricSpecification": object{"Metrics": list{
+				query("messages", "Messages", "Maximum"), query("instances", "Instances", "Average"),
+				object{"Id": "backlog", "Expression": "messages / instances", "ReturnData": true},
+			}}}),
+			"Requests": policy(object{"DisableScaleIn": true, "PredefinedMetricSpecification": object{
+				"PredefinedMetricType": "ALBRequestCountPerTarget", "ResourceLabel": "app/lb/0123/targetgroup/web/4567",
+			}}),
+		},
+		"Outputs": outputs(map[string]any{"Backlog": ref("Backlog"), "Requests": ref("Requests")}),
+	})
+	out := s.outputs()
+	groups := autoscaling.NewFromConfig(shared.AWSConfig())
+	metrics := cloudwatch.NewFromConfig(shared.AWSConfig())
+
+	described, err := groups.DescribeAutoScalingGroups(t.Context(), &autoscaling.DescribeAutoScalingGroupsInput{AutoScalingGroupNames: []string{group}})
+	require.NoError(t, err)
+	require.Len(t, described.AutoScalingGroups[0].EnabledMetrics, 20, "none named is all of them")
+
+	alarms := func(arn string) []cwtypes.MetricAlarm {
+		policies, err := groups.DescribePolicies(t.Context(), &autoscaling.DescribePoliciesInput{AutoScalingGroupName: &group})
+		require.NoError(t, err)
+		var names []string
+		for _, p := range policies.ScalingPolicies {
+			if *p.PolicyARN == arn {
+				for _, a := range p.Alarms {
+					names = append(names, *a.AlarmName)
+				}
+			}
+		}
+		found, err := metrics.DescribeAlarms(t.Context(), &cloudwatch.DescribeAlarmsInput{AlarmNames: names})
+		require.NoError(t, err)
+		return found.MetricAlarms // by name: high before low
+	}
+	backlog, requests := alarms(out["Backlog"]), alarms(out["Requests"])
+	require.Len(t, backlog, 2)
+	require.Equal(t, []float64{60, 54}, []float64{*backlog[0].Threshold, *backlog[1].Threshold})
+	require.Equal(t, "messages / instances", *backlog[0].Metrics[2].Expression)
+	require.Len(t, requests, 1, "scale-in is disabled")
+	require.Equal(t, "targetgroup/web/4567", *requests[0].Dimensions[0].Value)
+
+	// GetMetricData evaluates the policy's expression, period by period.
+	begin := time.Now().Add(-time.Minute).Truncate(time.Second)
+	put := func(name string, at int, value float64) {
+		_, err := metrics.PutMetricData(t.Context(), &cloudwatch.PutMetricDataInput{Namespace: &namespace, MetricData: []cwtypes.MetricDatum{{
+			MetricName: &name, Value: &value, Timestamp: aws.Time(begin.Add(time.Duration(at) * time.Second)),
+			Dimensions: []cwtypes.Dimension{{Name: aws.String("Group"), Value: &group}},
+		}}})
+		require.NoError(t, err)
+	}
+	put("Messages", 0, 90)
+	put("Messages", 1, 100)
+	put("Messages", 1, 300)
+	put("Instances", 1, 3)
+	put("Messages", 2, 100)
+	put("Instances", 2, 0)
+	get := func(expression string) ([]cwtypes.MetricDataResult, error) {
+		queries := slices.Clone(backlog[0].Metrics)
+		for i := range queries[:2] {
+			stat := *queries[i].MetricStat
+			stat.Period = aws.Int32(1)
+			queries[i].MetricStat = &stat
+		}
+		queries[2].Expression = &expression
+		answer, err := metrics.GetMetricData(t.Context(), &cloudwatch.GetMetricDataInput{
+			StartTime: &begin, EndTime: aws.Time(begin.Add(3 * time.Second)), MetricDataQueries: queries,
+		})
+		if err != nil {
+			return nil, err
+		}
+		return answer.MetricDataResults, nil
+	}
+	results, err := get("messages / instances")
+	require.NoError(t, err)
+	require.Len(t, results, 1, "only what is to be returned")
+	require.Equal(t, []float64{100}, results[0].Values, "no value without data, nor for a division by zero")
+	require.True(t, results[0].Timestamps[0].Equal(begin.Add(time.Second)))
+	results, err = get("FILL(messages, 0) - FILL(instances, 1)")
+	require.NoError(t, err)
+	require.Equal(t, []float64{89, 297, 100}, results[0].Values)
+	_, err = get("ANOMALY_DETECTION_BAND(messages)")
+	require.ErrorContains(t, err, "is not supported here")
+
+	// The state of a scaling policy's alarm is the local runtime's to set.
+	_, err = metrics.SetAlarmState(t.Context(), &cloudwatch.SetAlarmStateInput{
+		AlarmName: backlog[0].AlarmName, StateValue: cwtypes.StateValueAlarm, StateReason: aws.String("backlog"),
+	})
+	require.NoError(t, err)
+	require.Equal(t, cwtypes.StateValueAlarm, alarms(out["Backlog"])[0].StateValue)
+
+	s.delete()
+	require.Empty(t, alarms(out["Backlog"]))
+}
+
 func TestSecrets(t *testing.T) {
 	t.Parallel()
 	template := func(description string) object {

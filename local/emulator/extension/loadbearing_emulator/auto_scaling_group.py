@@ -17,6 +17,15 @@ from .resource import resource_type
 
 _TYPE = "AWS::AutoScaling::AutoScalingGroup"
 
+# https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_EnableMetricsCollection.html
+_GROUP_METRICS = [
+    "GroupMinSize", "GroupMaxSize", "GroupDesiredCapacity", "GroupInServiceInstances", "GroupPendingInstances",
+    "GroupStandbyInstances", "GroupTerminatingInstances", "GroupTotalInstances", "GroupInServiceCapacity",
+    "GroupPendingCapacity", "GroupStandbyCapacity", "GroupTerminatingCapacity", "GroupTotalCapacity",
+    "WarmPoolDesiredCapacity", "WarmPoolWarmedCapacity", "WarmPoolPendingCapacity", "WarmPoolTerminatingCapacity",
+    "WarmPoolTotalCapacity", "GroupAndWarmPoolDesiredCapacity", "GroupAndWarmPoolTotalCapacity",
+]
+
 
 def _list_xml(tag: str, values: list) -> str:
     return f"<{tag}>" + "".join(f"<member>{v}</member>" for v in values) + f"</{tag}>"
@@ -31,7 +40,7 @@ def _extra_fields(props: dict) -> dict:
     fields["EnabledMetrics"] = [
         (metric, collection.get("Granularity", "1Minute"))
         for collection in props.get("MetricsCollection") or []
-        for metric in collection.get("Metrics") or []
+        for metric in collection.get("Metrics") or _GROUP_METRICS  # none named is all of them
     ]
     return fields
 

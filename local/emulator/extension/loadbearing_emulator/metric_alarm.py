@@ -4,7 +4,8 @@ Upstream refuses an alarm on metric math in CloudFormation, and evaluates any
 other over every dimension of its metric together, so that one fleet's errors
 raise the other's alarm. Here an alarm is evaluated as CloudWatch documents it,
 except that its periods end now and not on the minute: an alarm of a short
-drill fires when its data says so.
+drill fires when its data says so. The alarms of scaling policies are left to
+the local runtime, which evaluates them at its own pace and sets their state.
 """
 
 import ast
@@ -101,21 +102,22 @@ def _series(alarm: dict, now: float) -> Series:
             "Metric": alarm, "Period": alarm.get("Period") or 60,
             "Stat": alarm.get("ExtendedStatistic") or alarm.get("Statistic") or "Average",
         }, periods, now)
-    series, pending = {}, []
-    for query in alarm["Metrics"]:
-        if query.get("MetricStat"):
-            series[query["Id"]] = _metric(query["MetricStat"], periods, now)
-        else:
-            pending.append(query)
-    while pending:  # an expression may use another one
+    series = {q["Id"]: _metric(q["MetricStat"], periods, now) for q in alarm["Metrics"] if q.get("MetricStat")}
+    solve([q for q in alarm["Metrics"] if not q.get("MetricStat")], series, periods)
+    returned = [q["Id"] for q in alarm["Metrics"] if provisioners._cfn_bool(q.get("ReturnData", True))]
+    return series[returned[0]]
+
+
+def solve(expressions: list[dict], series: dict[str, Series], periods: int) -> None:
+    """Add the value of each expression, which may use another one, to the series."""
+    pending = list(expressions)
+    while pending:
         ready = [q for q in pending if not _names(q["Expression"]) & {p["Id"] for p in pending}]
         if not ready:
-            raise ValueError(f"metric math of {alarm['AlarmName']} goes in a circle")
+            raise ValueError(f"the metric math of {', '.join(q['Id'] for q in pending)} goes in a circle")
         for query in ready:
             series[query["Id"]] = _math(query["Expression"], series, periods)
             pending.remove(query)
-    returned = [q["Id"] for q in alarm["Metrics"] if provisioners._cfn_bool(q.get("ReturnData", True))]
-    return series[returned[0]]
 
 
 def _names(expression: str) -> set[str]:
@@ -140,6 +142,8 @@ def _state(alarm: dict, values: Series) -> str | None:
 
 def evaluate(alarm: dict) -> None:
     """Bring an alarm's state up to date with its metrics, and run its actions."""
+    if any(":scalingPolicy:" in action for action in alarm.get("AlarmActions") or []):
+        return
     try:
         values = _series(alarm, time.time())
         state = _state(alarm, values)
@@ -198,18 +202,18 @@ def _mend_math() -> None:
         alarm = upstream(name, {**{k: v for k, v in props.items() if k != "Metrics"}, "MetricName": "-", "Namespace": "-"})
         for member in ("MetricName", "Namespace", "Statistic", "ExtendedStatistic", "Period", "Dimensions", "Unit"):
             alarm.pop(member, None)
-        alarm["Metrics"] = [_typed(query) for query in metrics]
+        alarm["Metrics"] = [typed(query) for query in metrics]
         return alarm
 
     provisioners._cw_metric_alarm_record = record
 
 
-def _typed(query: dict) -> dict:
+def typed(query: dict) -> dict:
     """A template's metric query with the types the API answers."""
-    typed = {**query, "ReturnData": provisioners._cfn_bool(query.get("ReturnData", True))}
+    answered = {**query, "ReturnData": provisioners._cfn_bool(query.get("ReturnData", True))}
     if query.get("MetricStat"):
-        typed["MetricStat"] = {**query["MetricStat"], "Period": int(query["MetricStat"].get("Period", 60))}
-    return typed
+        answered["MetricStat"] = {**query["MetricStat"], "Period": int(query["MetricStat"].get("Period", 60))}
+    return answered
 
 
 def _refuses_math() -> bool:
