@@ -14,7 +14,10 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
+	"github.com/aws/aws-sdk-go-v2/service/cloudwatch"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/loadbearing/loadbearing/internal/contract"
@@ -27,10 +30,12 @@ import (
 	"github.com/loadbearing/loadbearing/local/elasticache"
 	"github.com/loadbearing/loadbearing/local/emulator"
 	"github.com/loadbearing/loadbearing/local/instances"
+	"github.com/loadbearing/loadbearing/local/metrics"
 	"github.com/loadbearing/loadbearing/local/postgres"
 	"github.com/loadbearing/loadbearing/local/process"
 	"github.com/loadbearing/loadbearing/local/rds"
 	"github.com/loadbearing/loadbearing/local/redis"
+	"github.com/loadbearing/loadbearing/local/scaling"
 )
 
 // Limits of what Up waits for. Each is far above what it takes.
@@ -56,6 +61,7 @@ type runtime struct {
 	caches    *elasticache.Manager
 	edge      *edge.Edge
 	instances *instances.Manager
+	scaling   *scaling.Manager
 	ended     chan struct{} // holds one when a data store has ended
 	removed   []string      // resource types this emulator rejects
 
@@ -222,6 +228,7 @@ func (r *runtime) start(ctx context.Context) error {
 		}},
 		step{"edge", func() (string, error) { return r.startEdge(ctx) }},
 		step{"instances", func() (string, error) { return r.startInstances(ctx) }},
+		step{"scaling", func() (string, error) { return r.startScaling(ctx) }},
 	)
 }
 
@@ -354,13 +361,7 @@ func (r *runtime) startInstances(ctx context.Context) (string, error) {
 		API: instances.NewAPI(r.emulator.AWSConfig()), Runner: r.runner, RunDir: r.config.RunDir,
 		Env: env, LoadBalancer: balancer{r.edge.ALB()}, Log: r.logger("instances"),
 	})
-	running, stop := context.WithCancel(context.WithoutCancel(ctx))
-	var done sync.WaitGroup
-	done.Go(func() { r.instances.Run(running) })
-	r.onStop(func(context.Context) {
-		stop()
-		done.Wait()
-	})
+	r.background(ctx, r.instances.Run)
 	settle, cancel := context.WithTimeout(ctx, settleLimit)
 	defer cancel()
 	if err := r.instances.Settled(settle); err != nil {
@@ -374,6 +375,43 @@ func (r *runtime) startInstances(ctx context.Context) (string, error) {
 		counts[i.Fleet]++
 	}
 	return fmt.Sprintf("%d web, %d worker in service", counts[contract.FleetWeb], counts[contract.FleetWorker]), nil
+}
+
+// startScaling acts on the scaling policies from now on. It stops before the
+// instances do, so that none is launched meanwhile.
+func (r *runtime) startScaling(ctx context.Context) (string, error) {
+	if r.instances == nil {
+		return "not started: there are no instances to scale", nil
+	}
+	cfg := r.emulator.AWSConfig()
+	groups, alarms := autoscaling.NewFromConfig(cfg), cloudwatch.NewFromConfig(cfg)
+	publisher := metrics.Publisher{API: alarms, Sources: map[string]metrics.Source{
+		"AWS/ApplicationELB": &metrics.Targets{LoadBalancer: balancer{r.edge.ALB()}},
+		"AWS/AutoScaling":    metrics.Groups{API: groups, Instances: r.instances.Instances},
+		"AWS/EC2":            &metrics.Machines{Instances: r.instances.Instances},
+		"AWS/SQS":            &metrics.Queues{API: sqs.NewFromConfig(cfg)},
+	}}
+	r.scaling = scaling.New(scaling.Options{
+		API:     scaling.API{Groups: groups, Alarms: alarms},
+		Publish: publisher.Publish, Instances: r.instances.Instances, Log: r.logger("scaling"),
+	})
+	policies, actions, err := r.scaling.Deployed(ctx)
+	if err != nil {
+		return "", err
+	}
+	r.background(ctx, r.scaling.Run)
+	return fmt.Sprintf("%d policies, %d scheduled actions; a minute of CloudWatch lasts %v", policies, actions, scaling.Minute), nil
+}
+
+// background runs something until the stop, which waits for its end.
+func (r *runtime) background(ctx context.Context, run func(context.Context)) {
+	running, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var done sync.WaitGroup
+	done.Go(func() { run(running) })
+	r.onStop(func(context.Context) {
+		stop()
+		done.Wait()
+	})
 }
 
 // healthy waits until the load balancer has found every registered target healthy.
@@ -394,7 +432,7 @@ func (r *runtime) healthy(ctx context.Context) error {
 	return nil
 }
 
-// balancer tells the instances what the load balancer knows of their targets.
+// balancer tells the instances and the metrics what the load balancer knows of targets.
 type balancer struct{ alb *alb.Server }
 
 func (b balancer) Drained(ctx context.Context, group, id string, port int) error {
@@ -406,6 +444,21 @@ func (b balancer) Unhealthy(group, id string, port int) bool {
 	return slices.ContainsFunc(b.alb.Health(group), func(h alb.TargetHealth) bool {
 		return h.ID == id && h.Port == port && h.State == alb.Unhealthy
 	})
+}
+
+func (b balancer) Requests(targetGroup string) (requests int64, healthy int) {
+	for _, group := range b.alb.Config().TargetGroups {
+		if !strings.HasSuffix(group.ARN, ":"+targetGroup) {
+			continue
+		}
+		for _, h := range b.alb.Health(group.ARN) {
+			if h.State == alb.Healthy {
+				healthy++
+			}
+		}
+		return b.alb.Requests(group.ARN), healthy
+	}
+	return 0, 0
 }
 
 func (r *runtime) onStop(stop func(context.Context)) { r.stops = append(r.stops, stop) }

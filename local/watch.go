@@ -100,6 +100,9 @@ func (r *runtime) faults() []string {
 	if r.instances != nil {
 		list = append(list, r.instances.Problems()...)
 	}
+	if r.scaling != nil {
+		list = append(list, r.scaling.Problems()...)
+	}
 	return list
 }
 

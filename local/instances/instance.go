@@ -34,7 +34,6 @@ type instance struct {
 	Instance
 	port         int
 	targetGroups []string // where it is registered
-	served       time.Time
 	ended        time.Time
 	leaving      string // why it was asked to go
 
@@ -142,7 +141,7 @@ func (m *Manager) boot(i *instance) (*process.Process, error) {
 		m.update(func() { i.targetGroups = append(i.targetGroups, arn) })
 	}
 	m.update(func() {
-		i.Version, i.State, i.served = version, InService, time.Now()
+		i.Version, i.State, i.Served = version, InService, time.Now()
 		i.group.problem = ""
 	})
 	m.o.Log.Info("instance in service", "instance", i.ID, "group", i.Group, "version", version,
@@ -256,8 +255,8 @@ func (m *Manager) failed(i *instance, err error) {
 	}
 	now := time.Now()
 	var served time.Duration
-	if !i.served.IsZero() {
-		served = now.Sub(i.served)
+	if !i.Served.IsZero() {
+		served = now.Sub(i.Served)
 	}
 	wait := g.backoff.ended(now, served)
 	g.problem = fmt.Sprintf("instance %s: %v", i.ID, err)

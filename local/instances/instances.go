@@ -57,7 +57,8 @@ type Instance struct {
 	SHA256          string // of the artifact
 	MetricsURL      string
 	Launched        time.Time
-	Reason          string // why it drains or was terminated
+	Served          time.Time // since when it is in service; zero before
+	Reason          string    // why it drains or was terminated
 }
 
 // LoadBalancer is what the local load balancer knows about a target: an
@@ -393,7 +394,7 @@ func (m *Manager) replaceSick(g *group, now time.Time) {
 		return
 	}
 	for _, i := range g.instances {
-		if i.State != InService || i.leaving != "" || now.Sub(i.served) < g.grace {
+		if i.State != InService || i.leaving != "" || now.Sub(i.Served) < g.grace {
 			continue
 		}
 		for _, arn := range i.targetGroups {

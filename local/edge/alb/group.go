@@ -25,6 +25,7 @@ type group struct {
 	settings atomic.Pointer[settings]
 	serving  atomic.Pointer[[]*target] // those a request may go to now
 	next     atomic.Uint64             // round robin
+	requests atomic.Int64              // that were given a target
 
 	// Guarded by server.mu.
 	targets  map[Target]*target // registered

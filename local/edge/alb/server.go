@@ -291,6 +291,17 @@ func (s *Server) Health(targetGroupARN string) []TargetHealth {
 	return list
 }
 
+// Requests returns how many requests have been given a target of a group since
+// the group is served: CloudWatch's RequestCount by TargetGroup, as a total.
+func (s *Server) Requests(targetGroupARN string) int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if g := s.groups[targetGroupARN]; g != nil {
+		return g.requests.Load()
+	}
+	return 0
+}
+
 // Wait returns the health of a target as soon as its state is one of those
 // given. A target that is not registered is Unused; one registered anew while
 // its former registration drains is in the state of the new one. When ctx ends
@@ -362,6 +373,7 @@ func (f *forwarder) serve(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer t.release()
+	g.requests.Add(1)
 
 	ctx, cancel := context.WithCancelCause(r.Context())
 	defer cancel(nil)
