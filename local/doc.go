@@ -9,6 +9,8 @@
 //	elasticache  Redis where the deployed replication group says
 //	edge         CloudFront and the load balancer
 //	instances    EC2: the processes the Auto Scaling groups ask for
+//	metrics      what AWS services publish about themselves in CloudWatch
+//	scaling      Auto Scaling: policies and schedules set what the groups ask for
 //
 // Up wires them, Status tells what runs, Down stops what a run left behind.
 package local

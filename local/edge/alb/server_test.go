@@ -181,6 +181,9 @@ func TestWeights(t *testing.T) {
 			t.Errorf("weights %v over %d requests: %v", weights, 2*total, got)
 		}
 	}
+	if blue, green, none := s.Requests("blue"), s.Requests("green"), s.Requests("red"); blue != 2*196 || green != 2*106 || none != 0 {
+		t.Errorf("counted %d blue, %d green and %d of a group that is not there", blue, green, none)
+	}
 }
 
 func TestAllWeightsZeroAndNoTargets(t *testing.T) {
@@ -196,6 +199,9 @@ func TestAllWeightsZeroAndNoTargets(t *testing.T) {
 		s.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
 		if w.Code != http.StatusServiceUnavailable || !strings.Contains(w.Body.String(), "503 Service Temporarily Unavailable") {
 			t.Errorf("%s: %d %s", name, w.Code, w.Body)
+		}
+		if n := s.Requests("a"); n != 0 {
+			t.Errorf("%s: counted %d requests that no target was found for", name, n)
 		}
 	}
 }
