@@ -25,7 +25,7 @@ import (
 // TestMain makes the test binary a busy process too.
 func TestMain(m *testing.M) {
 	if len(os.Args) == 2 && os.Args[1] == "busy" {
-		for { //nolint:revive // It uses a processor until it is killed.
+		for { //nolint:revive,staticcheck // It uses a processor until it is killed.
 		}
 	}
 	os.Exit(m.Run())
@@ -52,7 +52,7 @@ func (a *account) PutMetricData(_ context.Context, in *cloudwatch.PutMetricDataI
 	return &cloudwatch.PutMetricDataOutput{}, a.err
 }
 
-func (a *account) GetQueueUrl(_ context.Context, in *sqs.GetQueueUrlInput, _ ...func(*sqs.Options)) (*sqs.GetQueueUrlOutput, error) {
+func (a *account) GetQueueUrl(_ context.Context, in *sqs.GetQueueUrlInput, _ ...func(*sqs.Options)) (*sqs.GetQueueUrlOutput, error) { //nolint:revive // The name is the SDK's.
 	a.lookups++
 	if a.queues[*in.QueueName] == nil {
 		return nil, &sqstypes.QueueDoesNotExist{}

@@ -87,11 +87,11 @@ func (c *cloud) with(f func()) {
 
 // track deploys a target tracking policy on one metric, with its two alarms.
 func (c *cloud) track(name, metric string, target float64, scaleIn bool) {
-	c.trackQueries(name, target, scaleIn, []cwtypes.MetricDataQuery{statistic("metric", metric, "Average", true)})
+	c.trackQueries(name, target, scaleIn, []cwtypes.MetricDataQuery{statistic("metric", metric, "Average")})
 }
 
-func statistic(id, metric, stat string, returned bool) cwtypes.MetricDataQuery {
-	return cwtypes.MetricDataQuery{Id: &id, ReturnData: &returned, MetricStat: &cwtypes.MetricStat{
+func statistic(id, metric, stat string) cwtypes.MetricDataQuery {
+	return cwtypes.MetricDataQuery{Id: &id, ReturnData: aws.Bool(true), MetricStat: &cwtypes.MetricStat{
 		Metric: &cwtypes.Metric{Namespace: aws.String("Test"), MetricName: &metric}, Period: aws.Int32(60), Stat: &stat,
 	}}
 }

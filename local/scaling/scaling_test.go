@@ -114,7 +114,7 @@ func TestMissingData(t *testing.T) {
 					PolicyName: aws.String("one more"), PolicyType: aws.String("StepScaling"), AdjustmentType: aws.String("ExactCapacity"),
 					StepAdjustments: []types.StepAdjustment{{MetricIntervalLowerBound: aws.Float64(0), ScalingAdjustment: aws.Int32(2)}},
 				})
-				c.alarm("busy", arn, cwtypes.ComparisonOperatorGreaterThanThreshold, 60, 3, []cwtypes.MetricDataQuery{statistic("cpu", "cpu", "Average", true)})
+				c.alarm("busy", arn, cwtypes.ComparisonOperatorGreaterThanThreshold, 60, 3, []cwtypes.MetricDataQuery{statistic("cpu", "cpu", "Average")})
 				a := c.alarms["busy"]
 				a.TreatMissingData, a.DatapointsToAlarm, a.StateValue = &treat, aws.Int32(2), "as it was"
 				c.alarms["busy"] = a
@@ -229,7 +229,7 @@ func TestScaleInTakesAllPolicies(t *testing.T) {
 // TestWhatIsCountedByPeriod: a minute's requests are measured in less than a minute.
 func TestWhatIsCountedByPeriod(t *testing.T) {
 	run(t, 1, 1, 20, func(c *cloud) {
-		c.trackQueries("requests", 3000, true, []cwtypes.MetricDataQuery{statistic("requests", "requests", "Sum", true)})
+		c.trackQueries("requests", 3000, true, []cwtypes.MetricDataQuery{statistic("requests", "requests", "Sum")})
 		c.metrics["requests"] = shared(100) // a second
 	}, func(t *testing.T, r *running) {
 		require.Equal(t, []int{1, 2}, r.after(60))
@@ -248,7 +248,7 @@ func TestStepScaling(t *testing.T) {
 			arn := c.policy(types.ScalingPolicy{
 				PolicyName: aws.String("steps"), PolicyType: aws.String("StepScaling"), AdjustmentType: aws.String("ChangeInCapacity"), StepAdjustments: steps,
 			})
-			c.alarm("busy", arn, cwtypes.ComparisonOperatorGreaterThanOrEqualToThreshold, 60, 2, []cwtypes.MetricDataQuery{statistic("cpu", "cpu", "Average", true)})
+			c.alarm("busy", arn, cwtypes.ComparisonOperatorGreaterThanOrEqualToThreshold, 60, 2, []cwtypes.MetricDataQuery{statistic("cpu", "cpu", "Average")})
 			c.metrics["cpu"] = constant(value)
 		}
 	}
@@ -271,7 +271,7 @@ func TestStepScaling(t *testing.T) {
 					{MetricIntervalUpperBound: aws.Float64(-10), ScalingAdjustment: aws.Int32(-25)},
 				},
 			})
-			c.alarm("idle", arn, cwtypes.ComparisonOperatorLessThanOrEqualToThreshold, 40, 2, []cwtypes.MetricDataQuery{statistic("cpu", "cpu", "Average", true)})
+			c.alarm("idle", arn, cwtypes.ComparisonOperatorLessThanOrEqualToThreshold, 40, 2, []cwtypes.MetricDataQuery{statistic("cpu", "cpu", "Average")})
 			c.metrics["cpu"] = constant(30) // the bound nearer to the threshold belongs to the step
 		}, func(t *testing.T, r *running) {
 			require.Equal(t, []int{10, 8, 6, 5, 4}, r.after(5), "a quarter each, rounded down, but one at least")
@@ -286,7 +286,7 @@ func TestSimpleScalingCoolsDown(t *testing.T) {
 			PolicyName: aws.String("simple"), PolicyType: aws.String("SimpleScaling"), AdjustmentType: aws.String("ChangeInCapacity"),
 			ScalingAdjustment: aws.Int32(2), Cooldown: aws.Int32(600),
 		})
-		c.alarm("busy", arn, cwtypes.ComparisonOperatorGreaterThanThreshold, 60, 1, []cwtypes.MetricDataQuery{statistic("cpu", "cpu", "Average", true)})
+		c.alarm("busy", arn, cwtypes.ComparisonOperatorGreaterThanThreshold, 60, 1, []cwtypes.MetricDataQuery{statistic("cpu", "cpu", "Average")})
 		c.metrics["cpu"] = constant(61)
 	}, func(t *testing.T, r *running) {
 		require.Equal(t, []int{1, 3}, r.after(10))
@@ -343,7 +343,7 @@ func TestProblemsAreSaid(t *testing.T) {
 		c.policy(types.ScalingPolicy{PolicyName: aws.String("foresight"), PolicyType: aws.String("PredictiveScaling")})
 		c.policy(types.ScalingPolicy{PolicyName: aws.String("deaf"), PolicyType: aws.String("StepScaling")})
 		band := c.policy(types.ScalingPolicy{PolicyName: aws.String("band"), PolicyType: aws.String("StepScaling")})
-		c.alarm("odd", band, cwtypes.ComparisonOperatorGreaterThanUpperThreshold, 0, 1, []cwtypes.MetricDataQuery{statistic("cpu", "cpu", "Average", true)})
+		c.alarm("odd", band, cwtypes.ComparisonOperatorGreaterThanUpperThreshold, 0, 1, []cwtypes.MetricDataQuery{statistic("cpu", "cpu", "Average")})
 		c.actions = []types.ScheduledUpdateGroupAction{{ScheduledActionName: aws.String("never"), AutoScalingGroupName: aws.String(groupName), Recurrence: aws.String("99 * * * *")}}
 	}, func(t *testing.T, r *running) {
 		require.Equal(t, []int{1, 10}, r.after(5), "what is wrong stops nothing else")
