@@ -33,6 +33,7 @@ type cloud struct {
 	alarms   map[string]cwtypes.MetricAlarm
 	metrics  map[string]func(running int) float64 // by name; an absent one has no data
 	points   map[string][]point
+	hangs    bool // does not answer for metrics
 	slow     bool // instances are not in service before the test says
 	running  []instances.Instance
 
@@ -212,9 +213,13 @@ func (c *cloud) SetAlarmState(_ context.Context, in *cloudwatch.SetAlarmStateInp
 }
 
 // GetMetricData knows one expression: a metric times a number.
-func (c *cloud) GetMetricData(_ context.Context, in *cloudwatch.GetMetricDataInput, _ ...func(*cloudwatch.Options)) (*cloudwatch.GetMetricDataOutput, error) {
+func (c *cloud) GetMetricData(ctx context.Context, in *cloudwatch.GetMetricDataInput, _ ...func(*cloudwatch.Options)) (*cloudwatch.GetMetricDataOutput, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.hangs {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
 	c.asked = in.MetricDataQueries
 	factor, out := 1.0, cwtypes.MetricDataResult{StatusCode: cwtypes.StatusCodeComplete}
 	var name string

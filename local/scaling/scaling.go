@@ -140,7 +140,7 @@ func (m *Manager) act(ctx context.Context, now time.Time) {
 
 func (m *Manager) actOn(ctx context.Context, now time.Time) (problems []string) {
 	if err := m.readAll(ctx, now); err != nil {
-		return []string{fmt.Sprintf("scaling policies cannot be read, capacity stays as it is: %v; is the emulator at AWS_ENDPOINT_URL running? `make status` shows, `make down` and `make up` start anew", err)}
+		return unreadable(err)
 	}
 	d := &m.deployed
 	problem := func(format string, args ...any) { problems = append(problems, fmt.Sprintf(format, args...)) }
@@ -170,6 +170,9 @@ func (m *Manager) actOn(ctx context.Context, now time.Time) (problems []string) 
 				continue
 			}
 			asked, err := m.ask(ctx, p, *g, d.alarms, now)
+			if err != nil && ctx.Err() != nil {
+				return unreadable(fmt.Errorf("not all within %v: %w", readTimeout, err))
+			}
 			if err != nil {
 				problem("policy %s of Auto Scaling group %s is not acted on: %v", aws.ToString(p.PolicyName), aws.ToString(g.AutoScalingGroupName), err)
 			}
@@ -193,6 +196,11 @@ func (m *Manager) actOn(ctx context.Context, now time.Time) (problems []string) 
 		}
 	}
 	return problems
+}
+
+// unreadable is the only problem to say of an emulator that does not answer.
+func unreadable(err error) []string {
+	return []string{fmt.Sprintf("scaling policies cannot be read, capacity stays as it is: %v; is the emulator at AWS_ENDPOINT_URL running? `make status` shows, `make down` and `make up` start anew", err)}
 }
 
 // Deployed counts the policies and scheduled actions that are deployed.

@@ -366,3 +366,15 @@ func TestProblemsAreSaid(t *testing.T) {
 		require.Equal(t, 1, bytes.Count(r.log.Bytes(), []byte("connection refused")), "said once")
 	})
 }
+
+func TestAnEmulatorThatHangsIsOneProblem(t *testing.T) {
+	run(t, 1, 1, 20, func(c *cloud) {
+		c.track("backlog", "messages", 60, true)
+		c.track("cpu", "cpu", 60, true)
+		c.hangs = true
+	}, func(t *testing.T, r *running) {
+		time.Sleep(15 * time.Second)
+		require.Len(t, r.Problems(), 1)
+		require.Contains(t, r.Problems()[0], "not all within 10s")
+	})
+}
