@@ -641,10 +641,13 @@ func TestTargetTracking(t *testing.T) {
 				object{"Id": "backlog", "Expression": "messages / instances", "ReturnData": true},
 			}}}),
 			"Requests": policy(object{"DisableScaleIn": true, "PredefinedMetricSpecification": object{
-				"PredefinedMetricType": "ALBRequestCountPerTarget", "ResourceLabel": "app/lb/0123/targetgroup/web/4567",
+				"PredefinedMetricType": "ALBRequestCountPerTarget",
+				"ResourceLabel":        object{"Fn::Join": list{"/", list{"app/lb/0123", att("Targets", "TargetGroupFullName")}}},
 			}}),
+			"Vpc":     resource("AWS::EC2::VPC", object{"CidrBlock": "10.0.0.0/16"}),
+			"Targets": resource("AWS::ElasticLoadBalancingV2::TargetGroup", object{"Port": 80, "Protocol": "HTTP", "VpcId": ref("Vpc")}),
 		},
-		"Outputs": outputs(map[string]any{"Backlog": ref("Backlog"), "Requests": ref("Requests")}),
+		"Outputs": outputs(map[string]any{"Backlog": ref("Backlog"), "Requests": ref("Requests"), "Targets": ref("Targets")}),
 	})
 	out := s.outputs()
 	groups := autoscaling.NewFromConfig(shared.AWSConfig())
@@ -674,7 +677,8 @@ func TestTargetTracking(t *testing.T) {
 	require.Equal(t, []float64{60, 54}, []float64{*backlog[0].Threshold, *backlog[1].Threshold})
 	require.Equal(t, "messages / instances", *backlog[0].Metrics[2].Expression)
 	require.Len(t, requests, 1, "scale-in is disabled")
-	require.Equal(t, "targetgroup/web/4567", *requests[0].Dimensions[0].Value)
+	require.Regexp(t, "^targetgroup/.+/.+", *requests[0].Dimensions[0].Value)
+	require.True(t, strings.HasSuffix(out["Targets"], ":"+*requests[0].Dimensions[0].Value))
 
 	// GetMetricData evaluates the policy's expression, period by period.
 	begin := time.Now().Add(-time.Minute).Truncate(time.Second)
