@@ -25,7 +25,7 @@ import (
 // TestMain makes the test binary a busy process too.
 func TestMain(m *testing.M) {
 	if len(os.Args) == 2 && os.Args[1] == "busy" {
-		for { //nolint:revive,staticcheck // It uses a processor until it is killed.
+		for { //nolint:staticcheck // It uses a processor until it is killed.
 		}
 	}
 	os.Exit(m.Run())
