@@ -24,7 +24,7 @@ type QueueAPI interface {
 type Queues struct {
 	API QueueAPI
 
-	urls map[string]string // by name, of queues that were there
+	urls map[string]string // by name; a queue made anew has the same
 }
 
 // queueAttributes are the attributes of a queue that are metrics.
@@ -47,7 +47,6 @@ func (q *Queues) Measure(ctx context.Context, m types.Metric) ([]float64, error)
 	}
 	out, err := q.read(ctx, name, attribute)
 	if gone := (*sqstypes.QueueDoesNotExist)(nil); errors.As(err, &gone) {
-		delete(q.urls, name)
 		return nil, nil
 	}
 	if err != nil {
