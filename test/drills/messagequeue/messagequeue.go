@@ -30,7 +30,7 @@ func Drill() drill.Drill {
 			{Name: "kills", Summary: "workers are killed at every step, and the database in between", Limit: 12 * time.Minute, Run: kills},
 			{Name: "poison", Summary: "one job in ten fails every time, until what is broken is mended", Limit: 6 * time.Minute, Run: poison},
 			{Name: "heartbeat", Summary: "a job that takes longer than its message is hidden for is done once", Limit: 5 * time.Minute, Run: heartbeat},
-			{Name: "backlog", Summary: "a full queue makes the fleet grow, and keeps no request waiting", Limit: 10 * time.Minute, Run: backlog},
+			{Name: "backlog", Summary: "a full queue makes the fleet grow, and keeps no request waiting", Limit: 14 * time.Minute, Run: backlog},
 		},
 	}
 }
@@ -154,6 +154,9 @@ func (b *bench) uploadOne(ctx context.Context, picture []byte) (uuid.UUID, error
 	return uuid.Parse(strings.TrimPrefix(r.Header.Get("Location"), "/v1/jobs/"))
 }
 
+// sayEvery is how often a wait says how far it is.
+const sayEvery = 5 * time.Second
+
 // count is how many jobs of the tenant are in a state.
 func (b *bench) count(ctx context.Context, status string) (n int, err error) {
 	err = b.Primary().QueryRow(ctx, "select count(*) from jobs where tenant_id = $1 and status = $2", b.tenant.ID, status).Scan(&n)
@@ -163,7 +166,7 @@ func (b *bench) count(ctx context.Context, status string) (n int, err error) {
 // await waits until as many jobs are in a state and the queue is empty, and
 // says how far it is.
 func (b *bench) await(ctx context.Context, status string, want int) error {
-	last := -1
+	last, said := -1, time.Time{}
 	return drill.Await(ctx, fmt.Sprintf("%d jobs are %s and the queue is empty", want, status), func(ctx context.Context) (bool, error) {
 		n, err := b.count(ctx, status)
 		if err != nil {
@@ -173,9 +176,9 @@ func (b *bench) await(ctx context.Context, status string, want int) error {
 		if err != nil {
 			return false, err
 		}
-		if n != last {
+		if n != last && time.Since(said) > sayEvery {
 			b.Say("  %d of %d jobs %s, %d messages in the queue", n, want, status, waiting)
-			last = n
+			last, said = n, time.Now()
 		}
 		return n == want && waiting == 0, nil
 	})
