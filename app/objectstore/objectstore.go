@@ -78,7 +78,11 @@ func New(cfg aws.Config, bucket string, optFns ...func(*s3.Options)) *Store {
 // holds at most UploadMemory of them. When r fails, its error is in the chain of the
 // one returned and nothing is stored: an object already under the key stays.
 func (s *Store) Put(ctx context.Context, key, contentType string, r io.Reader) (int64, error) {
-	body := &countingReader{r: r}
+	// The transfer manager lets parts that are on their way arrive before it
+	// removes them. Of a body that has failed, nobody wants them.
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	body := &countingReader{r: r, failed: cancel}
 	_, err := s.transfer.UploadObject(ctx, &transfermanager.UploadObjectInput{
 		Bucket: &s.bucket, Key: &key, ContentType: &contentType, Body: body, ChecksumAlgorithm: types.ChecksumAlgorithmSha256,
 	})
@@ -133,9 +137,10 @@ func (s *Store) failed(ctx context.Context, what, key string, err error) error {
 // countingReader counts what was read and keeps the reader's own error, which
 // tells a failed body from a failed store.
 type countingReader struct {
-	r   io.Reader
-	n   int64
-	err error
+	r      io.Reader
+	n      int64
+	err    error
+	failed func(error)
 }
 
 func (c *countingReader) Read(p []byte) (int, error) {
@@ -143,6 +148,7 @@ func (c *countingReader) Read(p []byte) (int, error) {
 	c.n += int64(n)
 	if err != nil && !errors.Is(err, io.EOF) {
 		c.err = err
+		c.failed(err)
 	}
 	return n, err
 }

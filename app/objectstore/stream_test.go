@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -278,6 +279,38 @@ func TestACancelledPutAbortsAtOnce(t *testing.T) {
 	require.ErrorIs(t, <-done, context.Canceled)
 	require.Less(t, time.Since(begin), time.Second)
 	require.EqualValues(t, 1, aborts.Load())
+	left, err := client.ListMultipartUploads(t.Context(), &s3.ListMultipartUploadsInput{Bucket: &name})
+	require.NoError(t, err)
+	require.Empty(t, left.Uploads)
+}
+
+// An upload whose body fails does not wait for the parts that are on their way:
+// S3 may be slow, and what they hold is to be free at once.
+func TestAFailedBodyAbortsAtOnce(t *testing.T) {
+	t.Parallel()
+	client, name := bucket(t)
+	hang := make(chan struct{})
+	reached := make(chan struct{}, 8)
+	s, _ := behind(t, name, func(r *http.Request) int {
+		if r.URL.Query().Get("partNumber") == "2" {
+			reached <- struct{}{}
+			<-hang
+		}
+		return 0
+	})
+	t.Cleanup(func() { close(hang) })
+	gone := errors.New("the client is gone")
+	var began time.Time
+	start, _ := noise(20 << 20)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	_, err := s.Put(ctx, "k", "video/mp4", io.MultiReader(start, readerFunc(func([]byte) (int, error) {
+		<-reached
+		began = time.Now()
+		return 0, gone
+	})))
+	require.ErrorIs(t, err, gone)
+	require.Less(t, time.Since(began), time.Second)
 	left, err := client.ListMultipartUploads(t.Context(), &s3.ListMultipartUploadsInput{Bucket: &name})
 	require.NoError(t, err)
 	require.Empty(t, left.Uploads)
