@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"path"
+	"path/filepath"
 	"slices"
 	"syscall"
 	"time"
@@ -19,6 +21,7 @@ import (
 
 	"github.com/loadbearing/loadbearing/internal/contract"
 	"github.com/loadbearing/loadbearing/internal/deadletter"
+	"github.com/loadbearing/loadbearing/internal/gobuild"
 	"github.com/loadbearing/loadbearing/local"
 	"github.com/loadbearing/loadbearing/local/emulator"
 	"github.com/loadbearing/loadbearing/local/process"
@@ -202,6 +205,16 @@ func Instances(s local.Status, fleet, color string) []local.Instance {
 		}
 	}
 	return some
+}
+
+// Build builds a program that a drill needs, by its import path or its path
+// below a folder of the project, and returns where it is.
+func (e *Environment) Build(ctx context.Context, folder, pkg string) (string, error) {
+	output := filepath.Join(e.config.Project.Root, ".build", "bin", path.Base(pkg))
+	built, err := gobuild.Build(ctx, gobuild.Target{
+		Dir: filepath.Join(e.config.Project.Root, folder), Package: pkg, Output: output, Record: output + ".json",
+	})
+	return built.Path, err
 }
 
 // Tenant is a new tenant with one project, and its owner, who is logged in.

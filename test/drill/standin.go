@@ -1,6 +1,7 @@
 package drill
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"maps"
@@ -28,9 +29,10 @@ import (
 type StandIn struct {
 	Tap *Tap
 
-	env  *Environment
-	spec process.Spec
-	addr string
+	env     *Environment
+	spec    process.Spec
+	addr    string
+	metrics string
 
 	mu      sync.Mutex
 	process *process.Process
@@ -86,11 +88,14 @@ func (e *Environment) Stand(ctx context.Context, p Program, n int, env map[strin
 		tap.Close()
 		return nil, err
 	}
-	s := &StandIn{Tap: tap, env: e, addr: net.JoinHostPort("127.0.0.1", strconv.Itoa(ports[0]))}
+	s := &StandIn{
+		Tap: tap, env: e, addr: net.JoinHostPort("127.0.0.1", strconv.Itoa(ports[0])),
+		metrics: net.JoinHostPort("127.0.0.1", strconv.Itoa(ports[1])),
+	}
 	environment := maps.Clone(p.environment)
 	maps.Copy(environment, map[string]string{
 		contract.EnvHTTPAddr:    s.addr,
-		contract.EnvMetricsAddr: net.JoinHostPort("127.0.0.1", strconv.Itoa(ports[1])),
+		contract.EnvMetricsAddr: s.metrics,
 		contract.EnvInstanceID:  name,
 		"AWS_ENDPOINT_URL":      tap.URL,
 		"AWS_ENDPOINT_URL_S3":   tap.URL,
@@ -116,6 +121,30 @@ func (e *Environment) Stand(ctx context.Context, p Program, n int, env map[strin
 // URL is where it serves: of a web instance the API, past CloudFront and the
 // load balancer.
 func (s *StandIn) URL() string { return "http://" + s.addr }
+
+// Metrics returns the values of metrics that have no labels, by their names.
+func (s *StandIn) Metrics(ctx context.Context) (map[string]float64, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.metrics+"/metrics", nil)
+	if err != nil {
+		return nil, err
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("read the metrics of %s: %w", s.spec.Name, err)
+	}
+	defer res.Body.Close()
+	values := map[string]float64{}
+	for lines := bufio.NewScanner(res.Body); lines.Scan(); {
+		name, text, _ := strings.Cut(lines.Text(), " ")
+		if value, err := strconv.ParseFloat(text, 64); err == nil {
+			values[name] = value
+		}
+	}
+	if len(values) == 0 {
+		return nil, fmt.Errorf("read the metrics of %s: there are none; status %s", s.spec.Name, res.Status)
+	}
+	return values, nil
+}
 
 // PID is the process that runs now, 0 when none does.
 func (s *StandIn) PID() int {

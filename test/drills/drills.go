@@ -3,6 +3,7 @@ package drills
 
 import (
 	"github.com/loadbearing/loadbearing/test/drill"
+	"github.com/loadbearing/loadbearing/test/drills/backpressure"
 	"github.com/loadbearing/loadbearing/test/drills/compression"
 	"github.com/loadbearing/loadbearing/test/drills/messagequeue"
 )
@@ -10,6 +11,7 @@ import (
 // All returns every drill, in the order of the concepts.
 func All() []drill.Drill {
 	return []drill.Drill{
+		backpressure.Drill(),
 		compression.Drill(),
 		messagequeue.Drill(),
 	}
