@@ -72,7 +72,7 @@ type Options struct {
 	// takes at once; smaller ones count as what they are of that. More are
 	// refused with 503. Each holds as much of its body in memory. Default 8.
 	MaxUploads int
-	// StallTimeout is how long a client may take for 64 KiB of an upload or 32
+	// StallTimeout is how long a client may take for 64 KiB of an upload or 16
 	// KiB of a download. Default 30 s, which 2.2 KiB/s meet.
 	StallTimeout time.Duration
 }

@@ -29,7 +29,7 @@ type object struct {
 // copyBuffer is what a download holds of its object, in bytes: enough for
 // speed, and little enough that ten stalled clients cost less than 1 MiB. It is
 // also what a client must take in one stall timeout.
-const copyBuffer = 32 << 10
+const copyBuffer = 16 << 10
 
 // serveObject streams an object. net/http decides on ranges and conditions
 // from what the database knows; the store is asked for bytes only, and only
