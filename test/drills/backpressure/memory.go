@@ -52,23 +52,18 @@ func (b *bench) idle(ctx context.Context) (int64, error) {
 	}
 }
 
-// held returns the physical memory that the instance has in use: without pages
-// that its heap has free and has not given back yet, and with the least garbage
-// that three cycles of the collector leave. Asking for its metrics is what makes
-// the garbage that starts them.
+// held returns the bytes that the instance's heap and stacks hold: the least of
+// some cycles of the collector, which is without garbage. Asking for its metrics
+// is what makes the garbage that starts them.
 func (b *bench) held(ctx context.Context) (int64, error) {
-	const cycles = 3
+	const cycles = 5
 	var least, began float64
 	for ctx.Err() == nil {
 		m, err := b.web.Metrics(ctx)
 		if err != nil {
 			return 0, err
 		}
-		rss, err := b.resident(ctx)
-		if err != nil {
-			return 0, err
-		}
-		now := float64(rss) - m["go_memstats_heap_idle_bytes"] + m["go_memstats_heap_released_bytes"]
+		now := m["go_memstats_heap_alloc_bytes"] + m["go_memstats_stack_inuse_bytes"]
 		if least == 0 {
 			least, began = now, m["go_gc_duration_seconds_count"]
 		}
