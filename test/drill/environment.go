@@ -276,11 +276,15 @@ func (e *Environment) DeadLetters() *deadletter.Client { return deadletter.New(e
 
 // Waiting returns how many messages are in a queue: visible, in flight or delayed.
 func (e *Environment) Waiting(ctx context.Context, url string) (int, error) {
-	names := []sqstypes.QueueAttributeName{
+	return e.count(ctx, url,
 		sqstypes.QueueAttributeNameApproximateNumberOfMessages,
 		sqstypes.QueueAttributeNameApproximateNumberOfMessagesNotVisible,
 		sqstypes.QueueAttributeNameApproximateNumberOfMessagesDelayed,
-	}
+	)
+}
+
+// count sums up attributes of a queue that count messages.
+func (e *Environment) count(ctx context.Context, url string, names ...sqstypes.QueueAttributeName) (int, error) {
 	out, err := sqs.NewFromConfig(e.AWS).GetQueueAttributes(ctx, &sqs.GetQueueAttributesInput{QueueUrl: &url, AttributeNames: names})
 	if err != nil {
 		return 0, fmt.Errorf("count the messages of %s: %w", url, err)

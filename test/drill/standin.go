@@ -41,6 +41,10 @@ type StandIn struct {
 	started sync.WaitGroup
 }
 
+// grace is more than a process takes that drains as it should: a second, and
+// then at most 25 for what is open.
+const grace = 40 * time.Second
+
 // Program is what an instance runs and with which environment.
 type Program struct {
 	name        string
@@ -106,7 +110,7 @@ func (e *Environment) Stand(ctx context.Context, p Program, n int, env map[strin
 	for _, name := range slices.Sorted(maps.Keys(environment)) {
 		environ = append(environ, name+"="+environment[name])
 	}
-	s.spec = process.Spec{Name: name, Path: p.path, Args: p.args, Env: environ, Dir: os.TempDir()}
+	s.spec = process.Spec{Name: name, Path: p.path, Args: p.args, Env: environ, Dir: os.TempDir(), Grace: grace}
 	if err := s.start(); err != nil {
 		tap.Close()
 		return nil, err
@@ -222,6 +226,20 @@ func (s *StandIn) AwaitReady(ctx context.Context) error {
 		}
 		return res.StatusCode == http.StatusOK, res.Body.Close()
 	})
+}
+
+// Terminate asks the process to end, as the system asks it when its instance is
+// taken out of service, and returns when it has. None takes its place.
+func (s *StandIn) Terminate(ctx context.Context) error {
+	s.mu.Lock()
+	s.closed = true
+	p := s.process
+	s.mu.Unlock()
+	s.started.Wait()
+	if p != nil && !p.Stop(ctx) {
+		return fmt.Errorf("terminate %s: it did not end by itself within %v", s.spec.Name, s.spec.Grace)
+	}
+	return nil
 }
 
 // Close stops the process and its tap.

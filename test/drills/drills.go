@@ -6,6 +6,7 @@ import (
 	"github.com/loadbearing/loadbearing/test/drills/backpressure"
 	"github.com/loadbearing/loadbearing/test/drills/compression"
 	"github.com/loadbearing/loadbearing/test/drills/messagequeue"
+	"github.com/loadbearing/loadbearing/test/drills/pubsub"
 )
 
 // All returns every drill, in the order of the concepts.
@@ -14,5 +15,6 @@ func All() []drill.Drill {
 		backpressure.Drill(),
 		compression.Drill(),
 		messagequeue.Drill(),
+		pubsub.Drill(),
 	}
 }
