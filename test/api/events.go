@@ -172,7 +172,7 @@ func (l *Listener) socket(ctx context.Context) error {
 	if l.last != "" {
 		to += "?last_event_id=" + url.QueryEscape(l.last)
 	}
-	conn, res, err := websocket.Dial(ctx, to, &websocket.DialOptions{HTTPClient: l.Client.streaming()})
+	conn, res, err := websocket.Dial(ctx, to, &websocket.DialOptions{HTTPClient: l.Client.streaming()}) //nolint:bodyclose // Dial has read it
 	if err != nil {
 		if res != nil && res.StatusCode != http.StatusSwitchingProtocols {
 			return refusal(res)

@@ -2,7 +2,6 @@ package drill
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"net"
@@ -143,9 +142,6 @@ func (c *Consumer) Hide(ctx context.Context, d time.Duration) (restore func(cont
 	return func(ctx context.Context) error { return set(ctx, out.Attributes[string(name)]) }, set(ctx, strconv.Itoa(int(d.Seconds())))
 }
 
-// errNotItsProcess says that a connection is not of a process of the function.
-var errNotItsProcess = errors.New("no process of the function has this connection")
-
 // Kill kills the process of the function that has a connection with this end,
 // as a crash would, and returns its pid.
 func (c *Consumer) Kill(ctx context.Context, client net.Addr) (int, error) {
@@ -170,5 +166,5 @@ func (c *Consumer) Kill(ctx context.Context, client net.Addr) (int, error) {
 		}
 		return int(conn.Pid), nil
 	}
-	return 0, fmt.Errorf("kill a process of %s: %v: %w", c.Name, client, errNotItsProcess)
+	return 0, fmt.Errorf("kill a process of %s: none has a connection from %v", c.Name, client)
 }

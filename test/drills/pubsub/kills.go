@@ -144,7 +144,7 @@ func (e *executioner) call(ctx context.Context, s *drill.StandIn, c drill.Call) 
 		defer cancel()
 		p, err := e.progress(ctx)
 		if err != nil || p.outbox == 0 {
-			return nil //nolint:nilerr // the database is down: another time
+			return nil // the database is down: another time
 		}
 		e.atRisk += p.outbox
 		for _, other := range e.instances {
@@ -174,14 +174,14 @@ func (e *executioner) piece(ctx context.Context, c *drill.Consumer, p drill.Piec
 	next := e.functions[0]
 	at, err := e.at(ctx, next.name, p)
 	if err != nil || !at {
-		return nil //nolint:nilerr // the database is down: another time
+		return nil // the database is down: another time
 	}
 	// It has a message: it is not a connection being closed.
 	if n, err := c.InFlight(ctx); err != nil || n == 0 {
-		return nil //nolint:nilerr // the same
+		return nil // the same
 	}
 	if _, err := c.Kill(ctx, p.Client); err != nil {
-		return nil //nolint:nilerr // it has ended
+		return nil // it has ended
 	}
 	e.functions = e.functions[1:]
 	e.happened(next)
