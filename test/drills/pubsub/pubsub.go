@@ -232,16 +232,17 @@ func (b *bench) settle(ctx context.Context) (redriven int, err error) {
 		}
 		again := 0
 		for _, c := range b.consumers {
-			n, err := b.Waiting(ctx, c.Queue.Dead.URL)
-			if err == nil && n > 0 {
-				n, err = b.DeadLetters().Redrive(ctx, c.Queue)
-				again += n
+			now, err := b.Queue(ctx, c.Queue.URL)
+			if err != nil {
+				return false, err
 			}
+			n, err := b.DeadLetters().Redrive(ctx, now)
+			again += max(n, now.Dead.Waiting)
+			redriven += n
 			if err != nil {
 				return false, err
 			}
 		}
-		redriven += again
 		// Nothing was on its way at any moment of this look only if nothing was done in it.
 		after, err := b.progress(ctx)
 		return again == 0 && after == p, err
