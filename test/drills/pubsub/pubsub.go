@@ -30,7 +30,7 @@ func Drill() drill.Drill {
 		Name:    "pub-sub",
 		Summary: "no event is lost or takes effect twice, no consumer waits for another, and every browser sees all of it",
 		Parts: []drill.Part{
-			{Name: "kills", Summary: "the API, the relay, the consumers and the database are killed at every step", Limit: 14 * time.Minute, Run: kills},
+			{Name: "kills", Summary: "the API, the relay and the consumers are killed at every step, and the database and the cache in between", Limit: 14 * time.Minute, Run: kills},
 			{Name: "fan-out", Summary: "four consumers take as long as the slowest; one that stops delays only itself", Limit: 12 * time.Minute, Run: fanOut},
 			{Name: "streams", Summary: "event streams go on elsewhere when their instance is killed or drained", Limit: 8 * time.Minute, Run: streams},
 		},

@@ -138,7 +138,7 @@ func streams(ctx context.Context, r *drill.Run) error {
 		return err
 	}
 	r.Figure("streams_videos", b.sent())
-	return b.judge(ctx, subscribers, false)
+	return b.judge(ctx, subscribers)
 }
 
 // uploadUntil uploads at least n videos, a user's one after the other's, until
