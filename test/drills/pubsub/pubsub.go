@@ -21,6 +21,7 @@ import (
 	"github.com/loadbearing/loadbearing/app/mediatest"
 	"github.com/loadbearing/loadbearing/internal/contract"
 	"github.com/loadbearing/loadbearing/local"
+	"github.com/loadbearing/loadbearing/test/api"
 	"github.com/loadbearing/loadbearing/test/drill"
 )
 
@@ -79,13 +80,28 @@ func (b *bench) close(ctx context.Context) {
 	}
 }
 
-// web returns what an instance of the web fleet runs.
+// web returns what an instance of the web fleet runs, once the edge reaches the
+// fleet: after a part that had taken it away the load balancer first has to find
+// it healthy.
 func web(ctx context.Context, r *drill.Run) (drill.Program, local.Status, error) {
 	status, err := r.AwaitStatus(ctx, "a web instance is in service", func(s local.Status) bool {
 		all := drill.Instances(s, contract.FleetWeb, contract.ColorBlue)
 		return len(all) > 0 && all[0].State == "in-service"
 	})
 	if err != nil {
+		return drill.Program{}, status, err
+	}
+	edge, err := api.New(status.EdgeURL)
+	if err != nil {
+		return drill.Program{}, status, err
+	}
+	if err := drill.Await(ctx, "the edge reaches the fleet", func(ctx context.Context) (bool, error) {
+		answer, err := edge.Do(ctx, http.MethodGet, contract.PathVersion, nil, nil)
+		if err != nil {
+			return false, err
+		}
+		return true, answer.Decode(http.StatusOK, nil)
+	}); err != nil {
 		return drill.Program{}, status, err
 	}
 	program, err := drill.ProgramOf(drill.Instances(status, contract.FleetWeb, contract.ColorBlue)[0])
