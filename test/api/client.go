@@ -42,6 +42,16 @@ func (c *Client) Cookies(path string) []*http.Cookie {
 	return c.http.Jar.Cookies(c.base.ResolveReference(&url.URL{Path: path}))
 }
 
+// CookieHeader returns what the client would send as Cookie to a path, for
+// requests that something else sends.
+func (c *Client) CookieHeader(path string) string {
+	var pairs []string
+	for _, cookie := range c.Cookies(path) {
+		pairs = append(pairs, cookie.Name+"="+cookie.Value)
+	}
+	return strings.Join(pairs, "; ")
+}
+
 // SetCookies puts cookies into the client's jar.
 func (c *Client) SetCookies(cookies []*http.Cookie) { c.http.Jar.SetCookies(c.base, cookies) }
 

@@ -134,16 +134,8 @@ func (b *bench) request(ctx context.Context, method, path string, body io.Reader
 		return nil, err
 	}
 	// Cookies are of a host, and the one that the tenant logged in at may have another name.
-	req.Header.Set("Cookie", b.cookie())
+	req.Header.Set("Cookie", b.tenant.CookieHeader("/"))
 	return req, nil
-}
-
-func (b *bench) cookie() string {
-	var pairs []string
-	for _, c := range b.tenant.Cookies("/") {
-		pairs = append(pairs, c.Name+"="+c.Value)
-	}
-	return strings.Join(pairs, "; ")
 }
 
 // do sends a request and returns its answer if it has the status wanted.
@@ -239,7 +231,7 @@ func (b *bench) dial(ctx context.Context, method, path string, window int, heade
 		err = tcp.SetReadBuffer(window)
 	}
 	if err == nil {
-		lines := append([]string{method + " " + path + " HTTP/1.1", "Host: " + u.Host, "Cookie: " + b.cookie()}, header...)
+		lines := append([]string{method + " " + path + " HTTP/1.1", "Host: " + u.Host, "Cookie: " + b.tenant.CookieHeader("/")}, header...)
 		_, err = io.WriteString(tcp, strings.Join(lines, "\r\n")+"\r\n\r\n")
 	}
 	if err != nil {

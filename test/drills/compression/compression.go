@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
-	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -69,7 +68,7 @@ func Run(ctx context.Context, o Options) (Figures, error) {
 	if err != nil {
 		return Figures{}, err
 	}
-	header := http.Header{"Cookie": {cookies(o.User)}}
+	header := http.Header{"Cookie": {o.User.CookieHeader(listPath)}}
 	c := checker{ctx: ctx, user: o.User, instance: o.Instance, header: header}
 	f := Figures{Wire: map[string]float64{}}
 	c.list(&f)
@@ -129,12 +128,4 @@ func seed(ctx context.Context, o Options) (small, long string, err error) {
 		})
 	}
 	return p.ID, long, g.Wait()
-}
-
-func cookies(c *api.Client) string {
-	var all []string
-	for _, cookie := range c.Cookies("/v1/projects") {
-		all = append(all, cookie.Name+"="+cookie.Value)
-	}
-	return strings.Join(all, "; ")
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -139,13 +138,9 @@ func (b *bench) post(ctx context.Context, d time.Duration) (load.Result, error) 
 		return load.Result{}, err
 	}
 	path := "/v1/projects/" + b.tenant.Project.ID + "/images"
-	var cookies []string
-	for _, c := range b.tenant.Cookies(path) {
-		cookies = append(cookies, c.Name+"="+c.Value)
-	}
 	return load.Pace(ctx, []load.Request{{
 		Method: http.MethodPost, URL: status.EdgeURL + path + "?widths=16",
-		Header: http.Header{"Content-Type": {"image/png"}, "Cookie": {strings.Join(cookies, "; ")}},
+		Header: http.Header{"Content-Type": {"image/png"}, "Cookie": {b.tenant.CookieHeader(path)}},
 		Body:   mediatest.PNG(40, 30),
 	}}, postsPerSecond, d)
 }
