@@ -193,25 +193,36 @@ func (b *bench) redrive(ctx context.Context) (int, error) {
 	return b.DeadLetters().Redrive(ctx, now)
 }
 
-// received returns the messages that a call received, each as its job's id.
-func received(c drill.Call) []uuid.UUID {
+// receive is a message that was received.
+type receive struct {
+	job   uuid.UUID
+	count int // of its receives, as SQS counts them: also those whose answer nobody took
+}
+
+// received returns the messages that a call received.
+func received(c drill.Call) []receive {
 	if c.Operation != "ReceiveMessage" || !c.Answered {
 		return nil
 	}
 	var answer struct {
-		Messages []struct{ Body string }
+		Messages []struct {
+			Body       string
+			Attributes struct {
+				ApproximateReceiveCount int `json:",string"`
+			}
+		}
 	}
 	if json.Unmarshal(c.Answer, &answer) != nil {
 		return nil
 	}
-	var jobs []uuid.UUID
+	var all []receive
 	for _, m := range answer.Messages {
 		var job struct {
 			ID uuid.UUID `json:"job_id"`
 		}
 		if json.Unmarshal([]byte(m.Body), &job) == nil {
-			jobs = append(jobs, job.ID)
+			all = append(all, receive{job.ID, m.Attributes.ApproximateReceiveCount})
 		}
 	}
-	return jobs
+	return all
 }
