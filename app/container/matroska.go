@@ -255,7 +255,7 @@ func (m *matroska) parseSegment() error {
 		if e.id == idCluster {
 			// With everything known, or at media without an end, there is nothing more to see here.
 			_, listed := m.seek[idTracks]
-			return !(m.info && m.tracks) && !e.open && !listed, nil
+			return (!m.info || !m.tracks) && !e.open && !listed, nil
 		}
 		return true, m.parseTop(e)
 	})

@@ -51,7 +51,7 @@ func startEmulator(t *testing.T) *emulator.Emulator {
 	defer running.Unlock()
 	if running.emulator == nil {
 		ctx := context.WithoutCancel(t.Context())
-		dir, err := os.MkdirTemp("", "httpapi-test-")
+		dir, err := os.MkdirTemp("", "httpapi-test-") //nolint:usetesting // The emulator is every test's, and outlives this one.
 		require.NoError(t, err)
 		running.dir = dir
 		python, err := emulator.Install(ctx, filepath.Join("..", "..", ".cache"), func(string) {})
@@ -597,7 +597,7 @@ func TestTwentyUploadsForTheLastBytes(t *testing.T) {
 	require.EqualValues(t, 20, stored.Load()+refused.Load())
 	require.LessOrEqual(t, stored.Load(), int64(3), "more was stored than there is")
 	require.Positive(t, stored.Load())
-	require.EqualValues(t, 70_000+10_000*stored.Load(), s.used())
+	require.Equal(t, 70_000+10_000*stored.Load(), s.used())
 	require.Len(t, s.objects(), int(1+stored.Load()))
 }
 

@@ -67,12 +67,12 @@ func (b *bucket) Delete(_ context.Context, key string) error {
 	return nil
 }
 
-func (b *bucket) keys(prefix string) int {
+func (b *bucket) renditions() int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	n := 0
 	for key := range b.objects {
-		if strings.Contains(key, prefix) {
+		if strings.Contains(key, "/renditions/") {
 			n++
 		}
 	}
@@ -117,7 +117,7 @@ func TestResizerDoesAJobOnce(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, app.JobDone, done.Status)
 	require.Len(t, done.Renditions, 2)
-	require.Equal(t, 2, b.keys("/renditions/"), "the same rendition was stored under several keys")
+	require.Equal(t, 2, b.renditions(), "the same rendition was stored under several keys")
 	for i, width := range []int{200, 100} {
 		got := done.Renditions[i]
 		require.Equal(t, width, got.Width)
@@ -163,7 +163,7 @@ func TestResizerFailsAJobWithAReason(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, app.JobFailed, failed.Status)
 			require.Contains(t, failed.Reason, tc.reason)
-			require.Zero(t, b.keys("/renditions/"))
+			require.Zero(t, b.renditions())
 		})
 	}
 	j, message := queued(t, db, b, mediatest.PNG(10, 10), 5)
@@ -225,7 +225,7 @@ func TestResizerDoesAGivenUpJobAgain(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, app.JobDone, done.Status)
 	require.Empty(t, done.Reason)
-	require.Equal(t, 1, b.keys("/renditions/"))
+	require.Equal(t, 1, b.renditions())
 }
 
 func TestResizerOfAnUnknownJob(t *testing.T) {
@@ -247,5 +247,5 @@ func TestResizerSharesItsMemory(t *testing.T) {
 		jobs.Go(func() error { return r.Resize(t.Context(), message) })
 	}
 	require.NoError(t, jobs.Wait())
-	require.Equal(t, 6, b.keys("/renditions/"))
+	require.Equal(t, 6, b.renditions())
 }

@@ -106,8 +106,13 @@ func probeWords(p app.Probe) []string {
 		lines int
 		names []string
 	}{
-		{4320, []string{"4320p", "8k", "uhd"}}, {2160, []string{"2160p", "4k", "uhd"}}, {1440, []string{"1440p", "qhd", "hd"}},
-		{1080, []string{"1080p", "fhd", "hd"}}, {720, []string{"720p", "hd"}}, {480, []string{"480p", "sd"}}, {0, []string{"sd"}},
+		{4320, []string{"4320p", "8k", "uhd"}},
+		{2160, []string{"2160p", "4k", "uhd"}},
+		{1440, []string{"1440p", "qhd", "hd"}},
+		{1080, []string{"1080p", "fhd", "hd"}},
+		{720, []string{"720p", "hd"}},
+		{480, []string{"480p", "sd"}},
+		{0, []string{"sd"}},
 	} {
 		if short >= c.lines {
 			all = append(all, c.names...)

@@ -17,7 +17,7 @@ func TestSearch(t *testing.T) {
 	db := dbtest.New(t)
 	o := db.Register(t)
 	s := db.Videos()
-	add := func(name string, p *app.Probe) app.Video {
+	add := func(name string, p *app.Probe) {
 		v := newVideo(t, o)
 		v.Filename = name
 		require.NoError(t, s.Create(t.Context(), v))
@@ -26,7 +26,6 @@ func TestSearch(t *testing.T) {
 			require.NoError(t, s.Probed(t.Context(), v.TenantID, v.ID, p, ""))
 			require.NoError(t, s.Indexed(t.Context(), v.TenantID, v.ID))
 		}
-		return v
 	}
 	video := func(container, codec string, width, height int) *app.Probe {
 		return &app.Probe{Container: container, Width: width, Height: height, Tracks: []app.Track{{Kind: "video", Codec: codec}}}

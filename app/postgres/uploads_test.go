@@ -47,21 +47,21 @@ func TestStorageFollowsTheRows(t *testing.T) {
 	granted, err := s.Reserve(t.Context(), o.Tenant.ID, v.Key, 1, 4000, later)
 	require.NoError(t, err)
 	require.EqualValues(t, 4000, granted)
-	require.EqualValues(t, 4000, used(t, s, o.Tenant.ID))
+	require.Equal(t, 4000, used(t, s, o.Tenant.ID))
 	require.NoError(t, db.Videos().Create(t.Context(), v))
-	require.EqualValues(t, v.Bytes, used(t, s, o.Tenant.ID))
+	require.Equal(t, v.Bytes, used(t, s, o.Tenant.ID))
 	released, err := s.Release(t.Context(), o.Tenant.ID, v.Key)
 	require.NoError(t, err)
 	require.False(t, released, "what is named is not released")
-	require.EqualValues(t, v.Bytes, used(t, s, o.Tenant.ID))
+	require.Equal(t, v.Bytes, used(t, s, o.Tenant.ID))
 
 	// A video of a program that reserves nothing counts too.
 	w := newVideo(t, o)
 	require.NoError(t, db.Videos().Create(t.Context(), w))
-	require.EqualValues(t, v.Bytes+w.Bytes, used(t, s, o.Tenant.ID))
+	require.Equal(t, v.Bytes+w.Bytes, used(t, s, o.Tenant.ID))
 	_, err = db.Videos().Delete(t.Context(), o.Tenant.ID, w.ID)
 	require.NoError(t, err)
-	require.EqualValues(t, v.Bytes, used(t, s, o.Tenant.ID))
+	require.Equal(t, v.Bytes, used(t, s, o.Tenant.ID))
 	require.Contains(t, claimed(t, db), w.Key)
 
 	// As much as there is, and not one byte more.
@@ -81,7 +81,7 @@ func TestStorageFollowsTheRows(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, want, released)
 	}
-	require.EqualValues(t, v.Bytes, used(t, s, o.Tenant.ID))
+	require.Equal(t, v.Bytes, used(t, s, o.Tenant.ID))
 
 	// An image counts what was reserved for its original.
 	j := newJob(t, o)
@@ -89,7 +89,7 @@ func TestStorageFollowsTheRows(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, db.Jobs().Create(t.Context(), j))
 	require.NoError(t, db.Jobs().Finish(t.Context(), o.Tenant.ID, j.ID, []app.Rendition{{Width: 1, Height: 1, Bytes: 9, ContentType: "image/png", Key: "rendition"}}))
-	require.EqualValues(t, v.Bytes+500, used(t, s, o.Tenant.ID))
+	require.Equal(t, v.Bytes+500, used(t, s, o.Tenant.ID))
 
 	// A tenant's own quota goes before the default.
 	owner, err := pgx.Connect(t.Context(), dsn(db.Owner))
@@ -141,7 +141,7 @@ func TestTwentyReserveTheLastBytes(t *testing.T) {
 		wg.Wait()
 		require.EqualValues(t, 3, won.Load())
 		require.EqualValues(t, 17, lost.Load())
-		require.EqualValues(t, 950, used(t, s, o.Tenant.ID))
+		require.Equal(t, 950, used(t, s, o.Tenant.ID))
 	}
 }
 
@@ -189,7 +189,7 @@ func TestUploads(t *testing.T) {
 	given := begin()
 	_, err = s.Delete(t.Context(), o.Tenant.ID, given.ID)
 	require.NoError(t, err)
-	require.EqualValues(t, done.Bytes, used(t, storage, o.Tenant.ID))
+	require.Equal(t, done.Bytes, used(t, storage, o.Tenant.ID))
 	require.Equal(t, map[string]string{given.Key: given.Multipart}, claimed(t, db))
 	require.Equal(t, app.CodeNotFound, app.CodeOf(db.Videos().Create(t.Context(), video(given))), "what was given up cannot become a video")
 	require.NoError(t, db.Removals().Removed(t.Context(), []string{given.Key}))
@@ -202,7 +202,7 @@ func TestUploads(t *testing.T) {
 	require.NoError(t, db.Removals().Expire(t.Context(), late.ExpiresAt.Add(time.Second)))
 	require.Equal(t, app.CodeNotFound, app.CodeOf(second(s.Get(t.Context(), o.Tenant.ID, late.ID))))
 	require.Equal(t, map[string]string{late.Key: late.Multipart}, claimed(t, db))
-	require.EqualValues(t, done.Bytes, used(t, storage, o.Tenant.ID))
+	require.Equal(t, done.Bytes, used(t, storage, o.Tenant.ID))
 
 	foreign := newUpload(t, o)
 	foreign.ProjectID = other.Project.ID

@@ -45,7 +45,7 @@ func TestInstallKeepsTheLockedVersion(t *testing.T) {
 	// One package of another version is reason enough to install all.
 	write("node_modules/@aws-cdk/more/package.json", `{"version": "0.9.0"}`)
 	_, err = CLI{Root: root}.Install(t.Context())
-	assert.ErrorContains(t, err, "install aws-cdk 2.1.0 with npm ci", "there is no package.json to install from")
+	require.ErrorContains(t, err, "install aws-cdk 2.1.0 with npm ci", "there is no package.json to install from")
 
 	write("package-lock.json", `{"packages": {}}`)
 	_, err = CLI{Root: root}.Install(t.Context())
