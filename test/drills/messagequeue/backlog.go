@@ -203,13 +203,9 @@ func (b *bench) alone(ctx context.Context, d time.Duration) (load.Result, error)
 
 // post sends small pictures at a steady pace and returns their latency.
 func (b *bench) post(ctx context.Context, d time.Duration) (load.Result, error) {
-	status, err := b.Status()
-	if err != nil {
-		return load.Result{}, err
-	}
 	path := "/v1/projects/" + b.tenant.Project.ID + "/images"
 	return load.Pace(ctx, []load.Request{{
-		Method: http.MethodPost, URL: status.EdgeURL + path + "?widths=16",
+		Method: http.MethodPost, URL: b.edge + path + "?widths=16",
 		Header: http.Header{"Content-Type": {"image/png"}, "Cookie": {b.tenant.CookieHeader(path)}},
 		Body:   mediatest.PNG(40, 30),
 	}}, postsPerSecond, d)

@@ -51,6 +51,11 @@ func heartbeat(ctx context.Context, r *drill.Run) error {
 		}
 		return nil
 	})
+	told, stop, err := b.listen(ctx)
+	if err != nil {
+		return err
+	}
+	defer stop()
 	r.Say("S3 takes %v for the first rendition; the message is hidden for %v", long, hidden)
 	if job, err = b.uploadOne(ctx, mediatest.PNG(64, 48)); err != nil {
 		return err
@@ -67,5 +72,5 @@ func heartbeat(ctx context.Context, r *drill.Run) error {
 	r.Check(took > hidden, "the job took %v, no longer than its message was hidden", took)
 	r.Check(receives == 1, "the message was received %d times, want once", receives)
 	r.Check(extensions > 0, "the message was never extended")
-	return b.once(ctx, []uuid.UUID{job})
+	return b.once(ctx, []uuid.UUID{job}, told)
 }

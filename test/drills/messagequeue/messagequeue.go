@@ -6,12 +6,14 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/loadbearing/loadbearing/app/mediatest"
@@ -48,6 +50,7 @@ type bench struct {
 	tenant  *drill.Tenant
 	queue   deadletter.Queue
 	bucket  string
+	edge    string // URL
 	workers []*drill.StandIn
 }
 
@@ -57,7 +60,7 @@ func open(ctx context.Context, r *drill.Run) (*bench, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &bench{Run: r}
+	b := &bench{Run: r, edge: status.EdgeURL}
 	url, err := r.Setting(ctx, contract.JobsQueue)
 	if err != nil {
 		return nil, err
@@ -68,7 +71,7 @@ func open(ctx context.Context, r *drill.Run) (*bench, error) {
 	if b.queue, err = r.Queue(ctx, url); err != nil {
 		return nil, err
 	}
-	b.tenant, err = drill.NewTenant(ctx, status.EdgeURL, "Message queue")
+	b.tenant, err = drill.NewTenant(ctx, b.edge, "Message queue")
 	return b, err
 }
 
@@ -142,16 +145,31 @@ func (b *bench) upload(ctx context.Context, n int, picture func(i int) []byte) (
 	return jobs, group.Wait()
 }
 
-func (b *bench) uploadOne(ctx context.Context, picture []byte) (uuid.UUID, error) {
+// uploadOne sends one picture, again when the service says that it is not ready.
+func (b *bench) uploadOne(ctx context.Context, picture []byte) (id uuid.UUID, err error) {
 	path := fmt.Sprintf("/v1/projects/%s/images?widths=%d,%d", b.tenant.Project.ID, widths[0], widths[1])
-	r, err := b.tenant.Do(ctx, http.MethodPost, path, bytes.NewReader(picture), http.Header{"Content-Type": {"image/png"}})
+	err = drill.Await(ctx, "a picture is taken", func(ctx context.Context) (bool, error) {
+		r, err := b.tenant.Do(ctx, http.MethodPost, path, bytes.NewReader(picture), http.Header{"Content-Type": {"image/png"}})
+		if err != nil {
+			return false, err
+		}
+		if r.Status == http.StatusServiceUnavailable {
+			return false, nil
+		}
+		id, err = uuid.Parse(strings.TrimPrefix(r.Header.Get("Location"), "/v1/jobs/"))
+		return err == nil, errors.Join(err, r.Decode(http.StatusAccepted, nil))
+	})
+	return id, err
+}
+
+// jobs returns the ids of the tenant's jobs: also of one whose picture was taken
+// in the moment the database died, so that nobody was told its id.
+func (b *bench) jobs(ctx context.Context) ([]uuid.UUID, error) {
+	rows, err := b.Primary().Query(ctx, "select id from jobs where tenant_id = $1", b.tenant.ID)
 	if err != nil {
-		return uuid.Nil, err
+		return nil, fmt.Errorf("list the jobs: %w", err)
 	}
-	if err := r.Decode(http.StatusAccepted, nil); err != nil {
-		return uuid.Nil, fmt.Errorf("upload a picture: %w", err)
-	}
-	return uuid.Parse(strings.TrimPrefix(r.Header.Get("Location"), "/v1/jobs/"))
+	return pgx.CollectRows(rows, pgx.RowTo[uuid.UUID])
 }
 
 // sayEvery is how often a wait says how far it is.

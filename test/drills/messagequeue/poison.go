@@ -109,14 +109,19 @@ func poison(ctx context.Context, r *drill.Run) error {
 	}
 
 	r.Say("S3 is well again: redrive")
-	n, err := b.redrive(ctx)
+	redriven := 0
+	err = drill.Await(ctx, "every dead letter is redriven", func(ctx context.Context) (bool, error) {
+		n, err := b.redrive(ctx)
+		redriven += n
+		// One that somebody has looked at may still be hidden.
+		return redriven >= len(bad), err
+	})
 	if err != nil {
 		return err
 	}
-	r.Check(n == len(bad), "%d dead letters were redriven, want %d", n, len(bad))
 	if err := b.await(ctx, "done", jobs); err != nil {
 		return err
 	}
-	r.Figure("poison_done_after_redrive", n)
+	r.Figure("poison_done_after_redrive", redriven)
 	return nil
 }
