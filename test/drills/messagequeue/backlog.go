@@ -105,7 +105,7 @@ func backlog(ctx context.Context, r *drill.Run) error {
 	r.Figure("backlog_post_p50_ratio", with.P50.Seconds()/max(before.P50, after.P50).Seconds())
 	r.Figure("backlog_post_p99_ratio_of_noise", without.Seconds()/min(before.P99, after.P99).Seconds())
 	// New workers take theirs as soon as they are there.
-	r.Check(waiting >= jobs*9/10, "%d messages were waiting, want %d", waiting, jobs)
+	r.Check(waiting > jobs/2, "%d messages were waiting, of %d jobs", waiting, jobs)
 	r.Check(left > 0, "nothing was waiting any more when the latency had been taken")
 	failed := before.Failed + with.Failed + after.Failed
 	r.Check(failed == 0, "%d pictures were refused: %v", failed, slices.Concat(before.Errors, with.Errors, after.Errors))
