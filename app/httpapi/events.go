@@ -200,7 +200,7 @@ func (a *api) events(w http.ResponseWriter, req *http.Request) error {
 	}
 	defer release()
 
-	c := &connection{api: a, token: cookie.Value, user: user, last: last}
+	c := &connection{api: a, token: cookie.Value, user: user, from: last}
 	if strings.EqualFold(req.Header.Get("Upgrade"), "websocket") {
 		return c.socket(w, req)
 	}
@@ -212,7 +212,8 @@ type connection struct {
 	api   *api
 	token string
 	user  uuid.UUID
-	last  string // position of what was sent last
+	from  string // position the client gave: any text
+	last  string // position of what was sent last; empty when nothing was
 }
 
 // carrier writes to a client. An error means that the client is gone.
@@ -284,7 +285,7 @@ func (c *connection) run(ctx context.Context, transport string, to carrier) {
 	open := streams.open.WithLabelValues(transport)
 	open.Inc()
 	defer open.Dec()
-	sub := streams.o.Events.Subscribe(c.user, c.last)
+	sub := streams.o.Events.Subscribe(c.user, c.from)
 	defer sub.Close()
 
 	why := c.deliver(ctx, sub, to)

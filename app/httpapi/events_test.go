@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
@@ -25,6 +26,7 @@ import (
 	goredis "github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
+	"github.com/loadbearing/loadbearing/app"
 	"github.com/loadbearing/loadbearing/app/auth"
 	"github.com/loadbearing/loadbearing/app/httpapi"
 	"github.com/loadbearing/loadbearing/app/stream"
@@ -682,4 +684,38 @@ func TestAWebSocketTakesNoMessages(t *testing.T) {
 	require.NoError(t, s.conn.Write(t.Context(), websocket.MessageText, []byte("hello")))
 	_, err := s.next()
 	require.Equal(t, websocket.StatusPolicyViolation, websocket.CloseStatus(err))
+}
+
+// silent never tells its listeners anything.
+type silent struct{}
+
+func (silent) Subscribe(uuid.UUID, string) app.Subscription { return silent{} }
+func (silent) Recheck(context.Context, uuid.UUID) error     { return nil }
+func (silent) Wake() <-chan struct{}                        { return nil }
+func (silent) Take() ([]app.Signal, error)                  { return nil, nil }
+func (silent) Close()                                       {}
+
+// The reason of a close frame holds 123 bytes. One that ends before anything was
+// sent says nothing of where it was: what the client said is the client's.
+func TestAWebSocketThatEndsBeforeItsFirstSignalRepeatsNoneOfTheRequest(t *testing.T) {
+	t.Parallel()
+	keys, err := auth.NewKeys(secret)
+	require.NoError(t, err)
+	streams, err := httpapi.NewStreams(httpapi.StreamOptions{Events: silent{}})
+	require.NoError(t, err)
+	handler, err := httpapi.New(httpapi.Options{
+		Auth: auth.NewService(nil, alwaysActive{}, keys, time.Now), Keys: keys, Now: time.Now, Streams: streams,
+		Status: &httpapi.Status{}, Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry(),
+	})
+	require.NoError(t, err)
+	server := httptest.NewServer(handler)
+	t.Cleanup(server.Close)
+	token, err := keys.Issue(app.Caller{UserID: uuid.New(), TenantID: uuid.New(), SessionID: uuid.New(), Role: app.RoleViewer}, time.Now())
+	require.NoError(t, err)
+	s := openSocket(t, server.URL, "access="+token, strings.Repeat("x", 200))
+	streams.Drain(0, 0)
+	_, err = s.next()
+	closed, ok := errors.AsType[websocket.CloseError](err)
+	require.True(t, ok, "%v", err)
+	require.Equal(t, websocket.CloseError{Code: websocket.StatusServiceRestart}, closed)
 }
