@@ -47,7 +47,7 @@ func TestStorageFollowsTheRows(t *testing.T) {
 	granted, err := s.Reserve(t.Context(), o.Tenant.ID, v.Key, 1, 4000, later)
 	require.NoError(t, err)
 	require.EqualValues(t, 4000, granted)
-	require.Equal(t, 4000, used(t, s, o.Tenant.ID))
+	require.EqualValues(t, 4000, used(t, s, o.Tenant.ID))
 	require.NoError(t, db.Videos().Create(t.Context(), v))
 	require.Equal(t, v.Bytes, used(t, s, o.Tenant.ID))
 	released, err := s.Release(t.Context(), o.Tenant.ID, v.Key)
@@ -141,7 +141,7 @@ func TestTwentyReserveTheLastBytes(t *testing.T) {
 		wg.Wait()
 		require.EqualValues(t, 3, won.Load())
 		require.EqualValues(t, 17, lost.Load())
-		require.Equal(t, 950, used(t, s, o.Tenant.ID))
+		require.EqualValues(t, 950, used(t, s, o.Tenant.ID))
 	}
 }
 
