@@ -526,7 +526,8 @@ const drillLimit = 6 * time.Minute
 func testDrill(t *testing.T, e *environmentUnderTest, d drill.Drill) {
 	out, err := shell.RunCommandContextAndGetStdOutE(t, testContext(t, drillLimit), e.command("drill", "--short", "--name", d.Name))
 	var result drill.Result
-	last := out[strings.LastIndexByte(strings.TrimSpace(out), '\n')+1:]
+	lines := strings.Split(strings.TrimSpace(out), "\n")
+	last := lines[len(lines)-1]
 	require.NoError(t, json.Unmarshal([]byte(last), &result), "it ended with %q: %v", last, err)
 	require.NoError(t, err, "seed %d: %v", result.Seed, result.Failures)
 	require.True(t, result.Pass)
