@@ -102,7 +102,8 @@ func backlog(ctx context.Context, r *drill.Run) error {
 	r.Figure("backlog_jobs", waiting)
 	r.Figure("backlog_workers_at_most", most)
 	r.Figure("backlog_post_p99_ratio", ratio)
-	r.Figure("backlog_post_p50_ratio", with.P50.Seconds()/max(before.P50, after.P50).Seconds())
+	median := with.P50.Seconds() / max(before.P50, after.P50).Seconds()
+	r.Figure("backlog_post_p50_ratio", median)
 	r.Figure("backlog_post_p99_ratio_of_noise", without.Seconds()/min(before.P99, after.P99).Seconds())
 	// New workers take theirs as soon as they are there.
 	r.Check(waiting > jobs/2, "%d messages were waiting, of %d jobs", waiting, jobs)
@@ -110,8 +111,12 @@ func backlog(ctx context.Context, r *drill.Run) error {
 	failed := before.Failed + with.Failed + after.Failed
 	r.Check(failed == 0, "%d pictures were refused: %v", failed, slices.Concat(before.Errors, with.Errors, after.Errors))
 	r.Check(most > 1, "the fleet stayed at one worker")
-	// A p99 of a few hundred is what one or two of them took.
-	r.Check(ratio <= drill.Sized(r, 5, 1.5), "p99 of a post is %v with the backlog, and %v before and %v after it", with.P99, before.P99, after.P99)
+	if r.Size == drill.Full {
+		r.Check(ratio <= 1.5, "p99 of a post is %v with the backlog, and %v before and %v after it", with.P99, before.P99, after.P99)
+		return nil
+	}
+	// A p99 of so few is what two of them took: the short form judges the median.
+	r.Check(median <= 2.5, "the median of a post is %v with the backlog, and %v before and %v after it", with.P50, before.P50, after.P50)
 	return nil
 }
 
