@@ -32,7 +32,7 @@ func Drill() drill.Drill {
 			{Name: "kills", Summary: "workers are killed at every step, and the database in between", Limit: 12 * time.Minute, Run: kills},
 			{Name: "poison", Summary: "one job in ten fails every time, until what is broken is mended", Limit: 6 * time.Minute, Run: poison},
 			{Name: "heartbeat", Summary: "a job that takes longer than its message is hidden for is done once", Limit: 5 * time.Minute, Run: heartbeat},
-			{Name: "backlog", Summary: "a full queue makes the fleet grow, and keeps no request waiting", Limit: 14 * time.Minute, Run: backlog},
+			{Name: "backlog", Summary: "a full queue makes the fleet grow, and keeps no request waiting", Limit: 10 * time.Minute, Run: backlog},
 		},
 	}
 }
