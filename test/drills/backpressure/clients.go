@@ -33,21 +33,30 @@ const (
 	uploads = 4
 )
 
+// offer stores an object for clients to ask for, with an instance that has not
+// served yet.
+func offer(ctx context.Context, r *drill.Run) (b *bench, id string, done func(), err error) {
+	if b, done, err = set(ctx, r); err != nil {
+		return nil, "", nil, err
+	}
+	if id, _, err = b.upload(ctx, offered); err == nil {
+		err = b.fresh(ctx)
+	}
+	if err != nil {
+		done()
+		return nil, "", nil, err
+	}
+	return b, id, done, nil
+}
+
 // stalled: clients that ask for an object and then take nothing are held for
 // next to nothing, and not for ever.
 func stalled(ctx context.Context, r *drill.Run) error {
-	b, done, err := set(ctx, r)
+	b, id, done, err := offer(ctx, r)
 	if err != nil {
 		return err
 	}
 	defer done()
-	id, _, err := b.upload(ctx, offered)
-	if err != nil {
-		return err
-	}
-	if err := b.fresh(ctx); err != nil {
-		return err
-	}
 	var conns []*net.TCPConn
 	defer func() {
 		for _, c := range conns {
@@ -193,18 +202,11 @@ func (b *bench) rest(ctx context.Context) (most footprint, err error) {
 
 // disconnect: when clients go away, what was held for them is free at once.
 func disconnect(ctx context.Context, r *drill.Run) error {
-	b, done, err := set(ctx, r)
+	b, id, done, err := offer(ctx, r)
 	if err != nil {
 		return err
 	}
 	defer done()
-	id, _, err := b.upload(ctx, offered)
-	if err != nil {
-		return err
-	}
-	if err := b.fresh(ctx); err != nil {
-		return err
-	}
 	if err := b.vanish(ctx, clients, func(now, before footprint) bool {
 		return now.InFlight == clients && now.Connections >= before.Connections+clients && now.Goroutines > before.Goroutines
 	}, func() (net.Conn, error) {
