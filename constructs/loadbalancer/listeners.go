@@ -17,7 +17,7 @@ const (
 
 // ReleaseHeader is the request header whose value, blue or green, decides which
 // color answers, unless Props.NoTesterRule.
-const ReleaseHeader = "X-Release"
+const ReleaseHeader = contract.ReleaseHeader
 
 // RefusalCode stands in the body of the 403 that answers a request without the
 // origin header. It tells the load balancer's refusal from the application's.
