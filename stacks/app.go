@@ -13,6 +13,7 @@ type Environment struct {
 	Messaging     *Messaging
 	Web           *Web
 	Edge          *Edge
+	Release       *Release
 	Observability *Observability
 }
 
@@ -26,12 +27,14 @@ func Build(app constructs.Construct, settings Settings) *Environment {
 	e.Messaging = NewMessaging(app, settings, programs, e.Network, e.Data)
 	e.Web = NewWeb(app, settings, e.Network, e.Data, e.Messaging)
 	e.Edge = NewEdge(app, settings, programs, e.Network, e.Data, e.Web)
+	e.Release = NewRelease(app, settings, programs, e.Network, e.Data, e.Messaging, e.Web)
 	e.Observability = NewObservability(app, settings, e.Network, slices.Concat(
 		e.Network.Sections(),
 		e.Data.Sections(),
 		e.Messaging.Sections(),
 		e.Web.Sections(),
 		e.Edge.Sections(),
+		e.Release.Sections(),
 	)...)
 	return e
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/loadbearing/loadbearing/constructs/database"
 	"github.com/loadbearing/loadbearing/constructs/encryption"
 	"github.com/loadbearing/loadbearing/constructs/observability"
+	"github.com/loadbearing/loadbearing/constructs/release"
 	"github.com/loadbearing/loadbearing/internal/contract"
 )
 
@@ -32,6 +33,7 @@ type Data struct {
 	AuthSecret awssecretsmanager.ISecret // 64 characters that sign access tokens and cursors
 	Cache      *cache.Cache
 	Media      awss3.IBucket
+	Artifacts  awss3.IBucket // versions of the programs that are released
 	// Values are what this stack publishes for the programs, by setting; each
 	// also stands in an SSM parameter.
 	Values Values
@@ -75,6 +77,7 @@ func NewData(scope constructs.Construct, settings Settings, network *Network) *D
 	d.Cache.AllowFrom(network.Clients)
 
 	d.Media = mediaBucket(stack, settings, network.Key.Key)
+	d.Artifacts = artifactBucket(stack, settings, network.Key.Key)
 	d.AuthSecret = awssecretsmanager.NewSecret(stack, new("AuthSecret"), &awssecretsmanager.SecretProps{
 		Description:   new("Signs access tokens and cursors"),
 		EncryptionKey: network.Key.Key,
@@ -151,6 +154,35 @@ func mediaBucket(stack awscdk.Stack, settings Settings, key awskms.IKey) awss3.I
 	compliance.Acknowledge(media, "Deleted and overwritten objects stay for 30 days as versions. A second Region is a decision about "+
 		"the law that applies to what users upload, so the owner of an environment makes it.", "S3BucketReplicationEnabled")
 	return media
+}
+
+// artifactBucket holds the versions that are released. None expires: which one an
+// instance boots with, a parameter says, and it may be an old one.
+func artifactBucket(stack awscdk.Stack, settings Settings, key awskms.IKey) awss3.IBucket {
+	removal := awscdk.RemovalPolicy_DESTROY
+	if settings.DeletionProtection {
+		removal = awscdk.RemovalPolicy_RETAIN
+	}
+	artifacts := awss3.NewBucket(stack, new("Artifacts"), &awss3.BucketProps{
+		Encryption:        awss3.BucketEncryption_KMS,
+		EncryptionKey:     key,
+		BucketKeyEnabled:  new(true),
+		BlockPublicAccess: awss3.BlockPublicAccess_BLOCK_ALL(),
+		ObjectOwnership:   awss3.ObjectOwnership_BUCKET_OWNER_ENFORCED,
+		EnforceSSL:        new(true),
+		MinimumTLSVersion: new(1.2),
+		Versioned:         new(true),
+		RemovalPolicy:     removal,
+		LifecycleRules: &[]*awss3.LifecycleRule{{
+			Id:                                  new("abandoned"),
+			AbortIncompleteMultipartUploadAfter: awscdk.Duration_Days(new(1.0)),
+			NoncurrentVersionExpiration:         awscdk.Duration_Days(new(30.0)), // keys are hashes: what is overwritten is the same
+			ExpiredObjectDeleteMarker:           new(true),
+		}},
+	})
+	compliance.Acknowledge(artifacts, "The bucket holds programs, made again by building them, and each is checked against its SHA-256 before it runs. "+
+		"Who wrote one is in CloudTrail.", "S3BucketReplicationEnabled", "S3BucketLoggingEnabled", "AwsSolutions-S1")
+	return artifacts
 }
 
 // partUploads lets pages of the service send the parts of an upload to presigned
@@ -233,6 +265,19 @@ func (d *Data) acknowledgeMedia(role awsiam.IRole) {
 	bucket := *d.Stack.GetLogicalId(d.Media.Node().DefaultChild().(awscdk.CfnElement))
 	compliance.AcknowledgePolicy(role, "Objects are named by their content, so which there are is known only once they are written.",
 		"Resource::<"+bucket+".Arn>/*")
+}
+
+// grantReadReleases lets a role read what is released.
+func (d *Data) grantReadReleases(role awsiam.IRole) {
+	d.Key.GrantDecrypt(role)
+	awsiam.Grant_AddToPrincipal(&awsiam.GrantOnPrincipalOptions{
+		Grantee:      role,
+		Actions:      &[]*string{new("s3:GetObject")},
+		ResourceArns: &[]*string{d.Artifacts.ArnForObjects(new(release.ArtifactPrefix + "*"))},
+	})
+	bucket := *d.Stack.GetLogicalId(d.Artifacts.Node().DefaultChild().(awscdk.CfnElement))
+	compliance.AcknowledgePolicy(role, "Which release comes next is not known before it; what is read is checked against its SHA-256.",
+		"Resource::<"+bucket+".Arn>/"+release.ArtifactPrefix+"*")
 }
 
 // Sections is the data stores' part of the dashboard.

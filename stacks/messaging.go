@@ -85,6 +85,8 @@ func NewMessaging(scope constructs.Construct, settings Settings, programs *progr
 	}, contract.DatabasePrimary, contract.DatabaseName, contract.DatabaseAdminSecret, contract.DatabaseAppSecret)
 	data.Database.AdminSecret.GrantRead(m.Migrate.Role, nil)
 	data.AppSecret.GrantRead(m.Migrate.Role, nil)
+	// The migrations that a release brings are beside its program.
+	data.grantReadReleases(m.Migrate.Role)
 
 	m.Probe = makeFunction("Probe", folderProbe, function.Props{
 		Description:         "Reads duration, codec and dimensions of uploaded videos",

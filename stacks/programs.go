@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/loadbearing/loadbearing/constructs/function"
+	"github.com/loadbearing/loadbearing/constructs/release"
 )
 
 // Folders of the functions under lambdas. A consumer of events gives its
@@ -30,7 +31,8 @@ type programs struct {
 
 // startBuilds begins to build.
 func startBuilds(settings Settings) *programs {
-	p := &programs{settings: settings, folders: []string{folderMigrate, folderProbe, folderIndex, folderMeter, folderNotify, folderRotateOrigin}}
+	p := &programs{settings: settings, folders: append(
+		[]string{folderMigrate, folderProbe, folderIndex, folderMeter, folderNotify, folderRotateOrigin}, release.Programs()...)}
 	sources := make([]function.Props, len(p.folders))
 	for i, folder := range p.folders {
 		sources[i] = p.source(function.Props{}, folder)

@@ -1,6 +1,6 @@
 // Package stacks puts the constructs together into what one environment
 // deploys. Stacks depend on each other in one direction: network, data,
-// messaging, web, edge, observability.
+// messaging, web, edge, release, observability.
 package stacks
 
 import (

@@ -264,3 +264,6 @@ func grant(to awsiam.IGrantable, action string, resources ...string) {
 		Grantee: to, Actions: cdkx.Strings(action), ResourceArns: cdkx.Strings(resources...),
 	})
 }
+
+// FullName is the load balancer as its metrics name it: app/<name>/<id>.
+func (l *LoadBalancer) FullName() string { return l.fullName }
