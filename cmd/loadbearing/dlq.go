@@ -14,13 +14,9 @@ import (
 	"time"
 	"unicode"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/arn"
-	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 
 	"github.com/loadbearing/loadbearing/internal/deadletter"
-	"github.com/loadbearing/loadbearing/local"
-	"github.com/loadbearing/loadbearing/local/emulator"
 )
 
 const dlqUsage = `usage: loadbearing dlq <verb> [flags]
@@ -81,49 +77,11 @@ func runDLQ(ctx context.Context, args []string, stdout, stderr io.Writer) error 
 	case verb == "show" && (o.limit < 1 || o.body < 0):
 		return usageError{errors.New("dlq show: --limit is 1 or more, --body 0 or more")}
 	}
-	cfg, where, err := dlqEndpoint(ctx, o.aws)
+	cfg, where, err := endpoint(ctx, o.aws)
 	if err != nil {
 		return err
 	}
 	return o.run(ctx, verb, where, deadletter.New(cfg, o.env), stdout)
-}
-
-// dlqEndpoint finds where the environment is: at AWS_ENDPOINT_URL, in what
-// `make up` runs unless onAWS, or on AWS.
-func dlqEndpoint(ctx context.Context, onAWS bool) (aws.Config, string, error) {
-	c, err := config()
-	if err != nil {
-		return aws.Config{}, "", err
-	}
-	url := c.EndpointURL
-	if onAWS && url != "" {
-		return aws.Config{}, "", usageError{fmt.Errorf("--aws and AWS_ENDPOINT_URL=%s contradict each other; unset one", url)}
-	}
-	if url == "" && !onAWS {
-		s, err := local.ReadStatus(c.RunDir)
-		if err != nil && !errors.Is(err, local.ErrNotRunning) {
-			return aws.Config{}, "", err
-		}
-		url = s.AWSEndpointURL
-	}
-	if url != "" {
-		e, err := emulator.Attach(ctx, url)
-		if err != nil {
-			return aws.Config{}, "", err
-		}
-		return e.AWSConfig(), "at " + url + " (" + strings.TrimSpace(e.Name+" "+e.Version) + ")", nil
-	}
-	cfg, err := awsconfig.LoadDefaultConfig(ctx)
-	if err != nil {
-		return aws.Config{}, "", fmt.Errorf("read the AWS configuration: %w", err)
-	}
-	if cfg.Region == "" {
-		return aws.Config{}, "", errors.New("nothing runs here (`make up`), and AWS: no region; set AWS_REGION or one in your AWS profile")
-	}
-	if cfg.BaseEndpoint != nil {
-		return cfg, "at " + *cfg.BaseEndpoint + ", as your AWS profile says", nil
-	}
-	return cfg, "on AWS, " + cfg.Region, nil
 }
 
 func (o dlqOptions) run(ctx context.Context, verb, where string, client *deadletter.Client, stdout io.Writer) error {

@@ -34,6 +34,7 @@ func commands() []command {
 		{"diff", "say what a change does to the templates", runDiff},
 		{"cost", "estimate the monthly cost at list prices", runCost},
 		{"deploy", "deploy to the AWS account of the caller's credentials", runDeploy},
+		{"release", "move the web fleet to another version, watch it, take it back", runRelease},
 		{"dlq", "list, show, redrive or purge dead letters", runDLQ},
 		{"drill", "break what runs and show what comes of it", runDrill},
 		{"build", "build the app and the CDK app", runBuild},

@@ -206,7 +206,8 @@ func (r *Release) grant() {
 	for name, f := range r.Functions {
 		r.allow(f.Role, *r.State.ParameterArn(), "ssm:GetParameter", "ssm:PutParameter")
 		r.allow(f.Role, *r.Command.ParameterArn(), "ssm:GetParameter")
-		r.allow(f.Role, *r.Target.ParameterArn(), "ssm:GetParameter")
+		// By its name: the parameter holds the ARN of the state machine, which invokes the functions.
+		r.allow(f.Role, r.parameterARN(contract.ReleaseTargetParameter(r.props.Environment, r.props.Fleet)), "ssm:GetParameter")
 		if name != Recover {
 			r.allow(f.Role, *r.stack.FormatArn(&awscdk.ArnComponents{Service: new("events"), Resource: new("event-bus"), ResourceName: new("default")}), "events:PutEvents")
 		}
@@ -218,6 +219,10 @@ func (r *Release) grant() {
 	r.props.LoadBalancer.GrantWeights(r.Functions[Shift].Role)
 	r.props.LoadBalancer.GrantWeights(r.Functions[Recover].Role)
 	r.take(r.Functions[Recover].Role)
+}
+
+func (r *Release) parameterARN(name string) string {
+	return *r.stack.FormatArn(&awscdk.ArnComponents{Service: new("ssm"), Resource: new("parameter" + name)})
 }
 
 // look lets an identity see what a release sees.
