@@ -288,7 +288,7 @@ func benchEdge(ctx context.Context, c local.Config, out io.Writer, clients int, 
 }
 
 func benchResizing(ctx context.Context, c local.Config, out io.Writer) error {
-	results, err := benchmarks(ctx, c, "3x", nil, "./app/imaging", "./app/cmd/app")
+	results, err := benchmarks(ctx, c, "3x", nil, "./app/imaging")
 	if err != nil {
 		return err
 	}

@@ -1,4 +1,4 @@
-package main
+package service
 
 import (
 	"context"
@@ -34,7 +34,7 @@ func (p program) work(ctx context.Context) error {
 	}
 	defer db.Close()
 	reg := registry(db)
-	status := &httpapi.Status{Identity: identity(s.Process), Checks: []httpapi.Check{
+	status := &httpapi.Status{Identity: p.identity(s.Process), Checks: []httpapi.Check{
 		{Name: "postgres", Required: true, Probe: db.Ping},
 	}}
 	handler, err := httpapi.NewStatus(httpapi.Options{Status: status, Log: log, Metrics: reg})
@@ -54,8 +54,8 @@ func (p program) work(ctx context.Context) error {
 		return err
 	}
 	log.Info("started", "ms", time.Since(begin).Milliseconds())
-	return (&service{
-		settings: s.Process, log: log, status: status, handler: handler, registry: reg, public: public, metrics: metrics,
+	return (&process{
+		settings: s.Process, log: log, status: status, handler: p.public(handler), registry: reg, public: public, metrics: metrics,
 		background: w.Run, backgroundFirst: true,
 	}).run(ctx)
 }

@@ -1,4 +1,4 @@
-package main
+package service
 
 import (
 	"context"
@@ -48,8 +48,8 @@ func listen(ctx context.Context, p settings.Process) (public, metrics net.Listen
 	return public, metrics, nil
 }
 
-// service is a process with a public handler and work behind it.
-type service struct {
+// process is a command that runs: a public handler and work behind it.
+type process struct {
 	settings settings.Process
 	log      *slog.Logger
 	status   *httpapi.Status
@@ -67,7 +67,7 @@ type service struct {
 // run serves until ctx ends, then drains: readiness says 503, the load balancer
 // has the drain delay to notice, and open requests have the shutdown timeout to
 // end.
-func (s *service) run(ctx context.Context) error {
+func (s *process) run(ctx context.Context) error {
 	server := newServer(s.handler, s.log)
 	metricsMux := http.NewServeMux()
 	metricsMux.Handle("GET /metrics", promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{Registry: s.registry}))

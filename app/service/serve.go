@@ -1,4 +1,4 @@
-package main
+package service
 
 import (
 	"context"
@@ -45,7 +45,7 @@ func (p program) serve(ctx context.Context) error {
 
 	objects := objectstore.New(cfg, s.Media.Bucket)
 	reg := registry(db)
-	status := &httpapi.Status{Identity: identity(s.Process), Checks: []httpapi.Check{
+	status := &httpapi.Status{Identity: p.identity(s.Process), Checks: []httpapi.Check{
 		{Name: "postgres", Required: true, Probe: db.Ping},
 		{Name: "redis", Probe: redis.Check(cache)},
 	}}
@@ -86,8 +86,8 @@ func (p program) serve(ctx context.Context) error {
 		return err
 	}
 	log.Info("started", "ms", time.Since(begin).Milliseconds())
-	return (&service{
-		settings: s.Process, log: log, status: status, handler: handler, registry: reg, public: public, metrics: metrics,
+	return (&process{
+		settings: s.Process, log: log, status: status, handler: p.public(handler), registry: reg, public: public, metrics: metrics,
 		background: together(relay.Run, sweeper.Run, func(ctx context.Context) { deliver(ctx, hub, streams) }),
 	}).run(ctx)
 }

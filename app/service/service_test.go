@@ -1,4 +1,4 @@
-package main
+package service
 
 import (
 	"bufio"
@@ -321,4 +321,44 @@ func TestATakenPortIsNamed(t *testing.T) {
 	err = p.run(t.Context(), []string{"serve"})
 	require.Equal(t, 1, exitCode(err))
 	require.ErrorContains(t, err, l.Addr().String())
+}
+
+// What wraps the handler sees every request, and the version is the program's own.
+func TestAProgramOfTheServiceHasItsOwnHandlerAndVersion(t *testing.T) {
+	t.Parallel()
+	for _, command := range []string{"serve", "work"} {
+		t.Run(command, func(t *testing.T) {
+			t.Parallel()
+			a, env := deployed(t)
+			p, out := a.program(t, env)
+			p.options = Options{Version: "v1.2.3-bad", Handler: func(next http.Handler) http.Handler {
+				return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+					if req.URL.Path == contract.PathReady {
+						w.WriteHeader(http.StatusTeapot)
+						return
+					}
+					next.ServeHTTP(w, req)
+				})
+			}}
+			ctx, stop := context.WithCancel(t.Context())
+			ended := make(chan error, 1)
+			go func() { ended <- p.run(ctx, []string{command}) }()
+			defer func() {
+				stop()
+				if err := <-ended; err != nil {
+					t.Error(err)
+				}
+			}()
+			url := "http://" + env[contract.EnvHTTPAddr]
+			require.Eventually(t, func() bool { return status(url+contract.PathReady) == http.StatusTeapot }, 5*time.Second, 2*time.Millisecond, out)
+			res, err := http.Get(url + contract.PathVersion)
+			require.NoError(t, err)
+			defer res.Body.Close()
+			var says struct{ Version string }
+			require.NoError(t, json.NewDecoder(res.Body).Decode(&says))
+			require.Equal(t, "v1.2.3-bad", says.Version)
+			require.Contains(t, out.String(), `"version":"v1.2.3-bad"`)
+			require.Equal(t, 200, status("http://"+env[contract.EnvMetricsAddr]+"/metrics"))
+		})
+	}
 }
