@@ -352,7 +352,11 @@ func (r *runtime) startInstances(ctx context.Context) (string, error) {
 	if r.edge == nil {
 		return "not started: there is no load balancer to put them behind", nil
 	}
-	env := map[string]string{contract.EnvCAFile: r.ca.File}
+	env := map[string]string{
+		contract.EnvCAFile: r.ca.File,
+		// The app's own metric keeps the pace of those that AWS publishes each minute.
+		contract.EnvConnectionsInterval: scaling.Minute.String(),
+	}
 	for _, kv := range r.emulator.Environ() {
 		name, value, _ := strings.Cut(kv, "=")
 		env[name] = value

@@ -31,6 +31,7 @@ import (
 	"github.com/loadbearing/loadbearing/app"
 	"github.com/loadbearing/loadbearing/app/auth"
 	"github.com/loadbearing/loadbearing/app/compress"
+	"github.com/loadbearing/loadbearing/app/connections"
 )
 
 // Limits of one request.
@@ -58,6 +59,8 @@ type Options struct {
 	Log      *slog.Logger
 	Metrics  prometheus.Registerer
 	Now      func() time.Time // time.Now outside of tests
+
+	Connections *connections.Gauge // counts requests, streams and sockets; default one of its own
 
 	Storage   app.Storage
 	Uploads   app.Uploads
@@ -166,7 +169,7 @@ func New(o Options) (http.Handler, error) {
 	if o.StallTimeout == 0 {
 		o.StallTimeout = stallTimeout
 	}
-	m, err := newMetrics(o.Metrics)
+	m, err := newMetrics(o)
 	if err != nil {
 		return nil, fmt.Errorf("register the HTTP metrics: %w", err)
 	}
@@ -187,7 +190,7 @@ func New(o Options) (http.Handler, error) {
 // NewStatus returns a handler that serves an instance's status alone, for
 // programs without an API.
 func NewStatus(o Options) (http.Handler, error) {
-	m, err := newMetrics(o.Metrics)
+	m, err := newMetrics(o)
 	if err != nil {
 		return nil, fmt.Errorf("register the HTTP metrics: %w", err)
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/loadbearing/loadbearing/app"
+	"github.com/loadbearing/loadbearing/app/connections"
 	"github.com/loadbearing/loadbearing/app/trace"
 )
 
@@ -67,7 +68,7 @@ func (a *api) outer(mux *http.ServeMux) http.Handler {
 		}
 		req = req.WithContext(trace.With(context.WithValue(req.Context(), scopeKey{}, s), span(req)))
 		w := &response{ResponseWriter: rw, scope: s}
-		a.metrics.inFlight.Inc()
+		a.metrics.connections.Inc()
 		defer func() {
 			recovered := recover()
 			if err, _ := recovered.(error); recovered != nil && !errors.Is(err, http.ErrAbortHandler) {
@@ -79,7 +80,7 @@ func (a *api) outer(mux *http.ServeMux) http.Handler {
 					recovered = nil
 				}
 			}
-			a.metrics.inFlight.Dec()
+			a.metrics.connections.Dec()
 			a.finish(req, s, recovered != nil)
 			if recovered != nil {
 				panic(recovered)
@@ -206,19 +207,23 @@ func (r *response) Write(p []byte) (int, error) {
 }
 
 type metrics struct {
-	duration *prometheus.HistogramVec
-	inFlight prometheus.Gauge
+	duration    *prometheus.HistogramVec
+	connections *connections.Gauge
 }
 
-func newMetrics(reg prometheus.Registerer) (*metrics, error) {
+func newMetrics(o Options) (*metrics, error) {
 	m := &metrics{
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "loadbearing_http_request_duration_seconds", Help: "Time from a request's header to the end of its answer.",
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 60},
 		}, []string{"route", "status"}),
-		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "loadbearing_http_active_connections", Help: "Requests, streams and sockets open now.",
-		}),
+		connections: o.Connections,
 	}
-	return m, errors.Join(reg.Register(m.duration), reg.Register(m.inFlight))
+	if m.connections == nil {
+		m.connections = connections.NewGauge(time.Now)
+	}
+	active := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "loadbearing_http_active_connections", Help: "Requests, streams and sockets open now.",
+	}, func() float64 { return float64(m.connections.Active()) })
+	return m, errors.Join(o.Metrics.Register(m.duration), o.Metrics.Register(active))
 }

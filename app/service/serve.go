@@ -6,11 +6,13 @@ import (
 	"sync"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/service/cloudwatch"
 	"github.com/aws/aws-sdk-go-v2/service/sns"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 
 	"github.com/loadbearing/loadbearing/app"
 	"github.com/loadbearing/loadbearing/app/auth"
+	"github.com/loadbearing/loadbearing/app/connections"
 	"github.com/loadbearing/loadbearing/app/httpapi"
 	"github.com/loadbearing/loadbearing/app/messaging"
 	"github.com/loadbearing/loadbearing/app/objectstore"
@@ -58,11 +60,12 @@ func (p program) serve(ctx context.Context) error {
 	}
 	// The streams are gone when requests are cut off, with time to spare for the last of them to close.
 	defer context.AfterFunc(ctx, func() { streams.Drain(s.Process.DrainDelay, s.Process.ShutdownTimeout*3/4) })()
+	active := connections.NewGauge(time.Now)
 	handler, err := httpapi.New(httpapi.Options{
 		Auth: auth.NewService(db.Users(), db.Sessions(), keys, time.Now), Keys: keys,
 		Users: db.Users(), Projects: db.Projects(), Jobs: db.Jobs(), Videos: db.Videos(),
 		Objects: objects, Multipart: objects, Storage: db.Storage(s.Limits.TenantQuota), Uploads: db.Uploads(), Webhooks: db.Webhooks(),
-		Status: status, Log: log, Metrics: reg, Now: time.Now, Streams: streams,
+		Status: status, Log: log, Metrics: reg, Now: time.Now, Streams: streams, Connections: active,
 		MaxImageBytes: s.Limits.ImageBytes, MaxVideoBytes: s.Limits.VideoBytes, MaxUploads: s.Limits.Uploads,
 	})
 	if err != nil {
@@ -81,6 +84,21 @@ func (p program) serve(ctx context.Context) error {
 		Metrics: relayed,
 	}
 	sweeper := &objectstore.Sweeper{Store: objects, Removals: db.Removals(), Log: log, Now: time.Now}
+	work := []func(context.Context){relay.Run, sweeper.Run, func(ctx context.Context) { deliver(ctx, hub, streams) }}
+	if s.Process.Group != "" {
+		publisher, err := connections.NewPublisher(connections.Options{
+			API: cloudwatch.NewFromConfig(cfg), Gauge: active, Group: s.Process.Group, Interval: s.Process.ConnectionsInterval, Log: log, Metrics: reg,
+		})
+		if err != nil {
+			return err
+		}
+		work = append(work, func(working context.Context) {
+			publishing, stop := context.WithCancel(working)
+			defer stop()
+			defer context.AfterFunc(ctx, stop)() // when the drain begins, before the rest
+			publisher.Run(publishing)
+		})
+	}
 	public, metrics, err := listen(ctx, s.Process)
 	if err != nil {
 		return err
@@ -88,7 +106,7 @@ func (p program) serve(ctx context.Context) error {
 	log.Info("started", "ms", time.Since(begin).Milliseconds())
 	return (&process{
 		settings: s.Process, log: log, status: status, handler: p.public(handler), registry: reg, public: public, metrics: metrics,
-		background: together(relay.Run, sweeper.Run, func(ctx context.Context) { deliver(ctx, hub, streams) }),
+		background: together(work...),
 	}).run(ctx)
 }
 

@@ -69,6 +69,7 @@ type process struct {
 // end.
 func (s *process) run(ctx context.Context) error {
 	server := newServer(s.handler, s.log)
+	server.ConnState = s.countConnections()
 	metricsMux := http.NewServeMux()
 	metricsMux.Handle("GET /metrics", promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{Registry: s.registry}))
 	metricsServer := newServer(metricsMux, s.log)
@@ -113,6 +114,24 @@ func (s *process) run(ctx context.Context) error {
 	err := group.Wait()
 	s.log.Info("stopped", "error", err)
 	return err
+}
+
+// countConnections returns a callback that keeps the number of open connections,
+// those between two requests among them. A WebSocket is none of the server's any
+// more once it is one; it counts as active.
+func (s *process) countConnections() func(net.Conn, http.ConnState) {
+	open := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "loadbearing_http_open_connections", Help: "Connections of clients open now, idle ones too, without WebSockets.",
+	})
+	s.registry.MustRegister(open)
+	return func(_ net.Conn, state http.ConnState) {
+		switch state {
+		case http.StateNew:
+			open.Inc()
+		case http.StateClosed, http.StateHijacked:
+			open.Dec()
+		}
+	}
 }
 
 // registry returns a metrics registry with what every process reports.

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/cookiejar"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -48,6 +49,9 @@ func (a *account) config(t *testing.T) aws.Config {
 
 func (a *account) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	target := req.Header.Get("X-Amz-Target")
+	if target == "" {
+		target = req.URL.Path
+	}
 	a.mu.Lock()
 	a.calls = append(a.calls, target)
 	a.mu.Unlock()
@@ -309,6 +313,37 @@ func TestTheAPIHasTheLimitsThatAreSet(t *testing.T) {
 		require.NoError(t, err)
 	}
 	require.Less(t, time.Since(begin), 10*time.Second, "the default's heartbeat takes longer")
+}
+
+// An instance of a group says how busy it is until it drains, and serves
+// whatever CloudWatch makes of it.
+func TestAnInstanceOfAGroupPublishesItsConnections(t *testing.T) {
+	t.Parallel()
+	a, env := deployed(t)
+	env[contract.EnvGroup], env[contract.EnvConnectionsInterval] = "loadbearing-dev-web-green", "1s"
+	p, out := a.program(t, env)
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- p.run(ctx, []string{"serve"}) }()
+	published := func() bool {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		return slices.ContainsFunc(a.calls, func(call string) bool { return strings.HasSuffix(call, "/operation/PutMetricData") })
+	}
+	require.Eventually(t, published, 10*time.Second, 2*time.Millisecond, out)
+	require.Eventually(t, func() bool { return strings.Contains(out.String(), "the group does not see") }, 10*time.Second, 2*time.Millisecond, out)
+	url := "http://" + env[contract.EnvHTTPAddr]
+	require.Equal(t, 200, status(url+contract.PathReady))
+	res, err := http.Get("http://" + env[contract.EnvMetricsAddr] + "/metrics")
+	require.NoError(t, err)
+	defer res.Body.Close()
+	text, err := io.ReadAll(res.Body)
+	require.NoError(t, err)
+	require.Contains(t, string(text), "loadbearing_active_connections_mean 0")
+	require.Contains(t, string(text), "loadbearing_http_open_connections 1", "the one kept alive between requests")
+	require.Contains(t, string(text), "loadbearing_http_active_connections 0")
+	stop()
+	require.NoError(t, <-ended, out)
 }
 
 func TestATakenPortIsNamed(t *testing.T) {

@@ -169,12 +169,14 @@ func (l *loader) process(p *Process) {
 	if p.InstanceID, _ = l.src.Lookup(contract.EnvInstanceID); p.InstanceID == "" {
 		p.InstanceID, _ = os.Hostname()
 	}
+	p.Group, _ = l.src.Lookup(contract.EnvGroup)
 	p.HTTPAddr = l.addr(contract.EnvHTTPAddr, contract.AppPort)
 	p.MetricsAddr = l.addr(contract.EnvMetricsAddr, contract.MetricsPort)
 	_ = p.LogLevel.UnmarshalText([]byte(l.oneOf(EnvLogLevel, "info", "debug", "info", "warn", "error")))
 	p.LogText = l.oneOf(EnvLogFormat, "json", "json", "text") == "text"
 	p.DrainDelay = l.duration(EnvDrainDelay, time.Second, 0, 10*time.Minute)
 	p.ShutdownTimeout = l.duration(EnvShutdownTimeout, 25*time.Second, 0, time.Hour)
+	p.ConnectionsInterval = l.duration(contract.EnvConnectionsInterval, time.Minute, time.Second, time.Minute)
 }
 
 func (l *loader) limits(to *Limits) {

@@ -64,12 +64,18 @@ type Process struct {
 	Fleet           string        // contract.FleetWeb, contract.FleetWorker or empty
 	Color           string        // contract.ColorBlue, contract.ColorGreen or empty
 	InstanceID      string        // default the host's name
+	Group           string        // name of its Auto Scaling group; empty outside of one
 	HTTPAddr        string        // default ":8080"
 	MetricsAddr     string        // default ":9090"
 	LogLevel        slog.Level    // default info
 	LogText         bool          // text instead of JSON
 	DrainDelay      time.Duration // readiness says 503 for so long before the listener closes
 	ShutdownTimeout time.Duration // what open requests may take after that
+
+	// ConnectionsInterval is how often the number of active connections is published
+	// when there is a Group. Default one minute, which is the longest: a policy's
+	// alarms look at each.
+	ConnectionsInterval time.Duration
 }
 
 // Limits bound what clients may ask of the API. Tenants and users share an

@@ -268,6 +268,7 @@ func TestUserData(t *testing.T) {
 		"LOADBEARING_COMMAND=serve",
 		"LOADBEARING_ENV=dev",
 		"LOADBEARING_FLEET=web",
+		"LOADBEARING_GROUP=loadbearing-dev-web-blue",
 		"LOADBEARING_HTTP_ADDR=:8080",
 		"LOADBEARING_METRICS_ADDR=127.0.0.1:9090",
 	}, strings.Split(env, "\n"))

@@ -352,6 +352,7 @@ func (p Props) environment() map[string]string {
 		contract.EnvFleet:       p.Fleet,
 		contract.EnvColor:       p.Color,
 		contract.EnvCommand:     p.Command,
+		contract.EnvGroup:       p.GroupName,
 		contract.EnvHTTPAddr:    fmt.Sprintf("%s:%d", address, contract.AppPort),
 		contract.EnvMetricsAddr: fmt.Sprintf("127.0.0.1:%d", contract.MetricsPort),
 	}

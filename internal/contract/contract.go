@@ -16,6 +16,7 @@ const (
 	EnvHTTPAddr    = "LOADBEARING_HTTP_ADDR"   // host:port of the public listener
 	EnvMetricsAddr = "LOADBEARING_METRICS_ADDR"
 	EnvCAFile      = "LOADBEARING_CA_FILE" // PEM roots trusted for PostgreSQL and Redis beside the system's
+	EnvGroup       = "LOADBEARING_GROUP"   // name of the Auto Scaling group the instance belongs to
 )
 
 // Ports the service listens on.
@@ -58,9 +59,11 @@ const OriginVerifyHeader = "X-Origin-Verify"
 const EventTypeAttribute = "event_type"
 
 // The gauge an instance publishes of the requests it is serving, with its Auto
-// Scaling group as the only dimension, so that CloudWatch's Average is the
-// average per instance.
+// Scaling group (EnvGroup) as the only dimension, so that CloudWatch's Average is
+// the average per instance. EnvConnectionsInterval is how often, a minute by
+// default, as a duration: "1m".
 const (
+	EnvConnectionsInterval  = "LOADBEARING_CONNECTIONS_INTERVAL"
 	MetricNamespace         = "Loadbearing"
 	MetricActiveConnections = "ActiveConnections"
 	DimensionGroup          = "AutoScalingGroupName"
