@@ -363,7 +363,7 @@ func (r *runtime) startInstances(ctx context.Context) (string, error) {
 	}
 	r.instances = instances.New(instances.Options{
 		API: instances.NewAPI(r.emulator.AWSConfig()), Runner: r.runner, RunDir: r.config.RunDir,
-		Env: env, LoadBalancer: balancer{r.edge.ALB()}, Log: r.logger("instances"),
+		Env: env, LoadBalancer: balancer{r.edge.ALB()}, Minute: scaling.Minute, Log: r.logger("instances"),
 	})
 	r.background(ctx, r.instances.Run)
 	settle, cancel := context.WithTimeout(ctx, settleLimit)
@@ -439,14 +439,20 @@ func (r *runtime) healthy(ctx context.Context) error {
 // balancer tells the instances and the metrics what the load balancer knows of targets.
 type balancer struct{ alb *alb.Server }
 
-func (b balancer) Drained(ctx context.Context, group, id string, port int) error {
-	_, err := b.alb.Wait(ctx, group, alb.Target{ID: id, Port: port}, alb.Unused)
+func (b balancer) Draining(ctx context.Context, group, id string, port int) error {
+	_, err := b.alb.Wait(ctx, group, alb.Target{ID: id, Port: port}, alb.Draining, alb.Unused)
 	return err
 }
 
+func (b balancer) Healthy(group, id string, port int) bool { return b.is(group, id, port, alb.Healthy) }
+
 func (b balancer) Unhealthy(group, id string, port int) bool {
+	return b.is(group, id, port, alb.Unhealthy)
+}
+
+func (b balancer) is(group, id string, port int, state alb.State) bool {
 	return slices.ContainsFunc(b.alb.Health(group), func(h alb.TargetHealth) bool {
-		return h.ID == id && h.Port == port && h.State == alb.Unhealthy
+		return h.ID == id && h.Port == port && h.State == state
 	})
 }
 

@@ -32,8 +32,8 @@ const (
 // Lifecycle hooks: DrainHook holds an instance until it has drained, BootHook
 // holds one on its way into or out of a warm pool until it is ready.
 const (
-	DrainHook = "drain"
-	BootHook  = "boot"
+	DrainHook = contract.HookDrain
+	BootHook  = contract.HookBoot
 )
 
 // drainMargin is what the hook waits beyond DrainTimeout: for the instance to

@@ -50,6 +50,14 @@ const (
 	EnvCommand   = "LOADBEARING_COMMAND" // "serve" or "work"
 )
 
+// Lifecycle hooks of the fleets' Auto Scaling groups: HookDrain holds an
+// instance until it has drained, HookBoot holds one on its way into or out of a
+// warm pool until it is ready. What boots the instance completes them.
+const (
+	HookDrain = "drain"
+	HookBoot  = "boot"
+)
+
 // OriginVerifyHeader carries the secret that proves to the load balancer that
 // a request came through CloudFront.
 const OriginVerifyHeader = "X-Origin-Verify"

@@ -18,6 +18,7 @@ type API struct {
 	Targets    TargetAPI
 	Parameters ParameterAPI
 	Objects    ObjectAPI
+	Fleet      FleetAPI // nil where nobody listens
 }
 
 // GroupAPI reads Auto Scaling groups.
@@ -56,5 +57,6 @@ func NewAPI(cfg aws.Config) API {
 		Targets:    elb.NewFromConfig(cfg),
 		Parameters: ssm.NewFromConfig(cfg),
 		Objects:    s3.NewFromConfig(cfg, func(o *s3.Options) { o.UsePathStyle = true }),
+		Fleet:      newFleetClient(cfg),
 	}
 }

@@ -35,7 +35,13 @@ type instance struct {
 	port         int
 	targetGroups []string // where it is registered
 	ended        time.Time
-	leaving      string // why it was asked to go
+	leaving      string     // why it was asked to go
+	failed       bool       // it ended by itself
+	marked       bool       // SetInstanceHealth says Unhealthy
+	order        string     // a lifecycle state that the API asks for, or ""
+	waiting      []*waiting // lifecycle actions
+	starting     *activity  // its launch
+	ending       *activity  // its termination
 
 	group    *group
 	template *types.LaunchTemplateSpecification
@@ -43,20 +49,31 @@ type instance struct {
 	booted   context.Context    // done when the instance is asked to go
 }
 
+// active tells that an instance is part of its group's capacity. Manager.mu is held.
+func (i *instance) active() bool {
+	return i.leaving == "" && (i.State == Pending || i.State == InService)
+}
+
 // terminate asks an instance to go. Manager.mu is held.
-func (i *instance) terminate(reason string) {
-	if i.leaving == "" {
-		i.leaving = reason
-		i.stop()
+func (g *group) terminate(i *instance, reason, cause string, now time.Time) {
+	if i.leaving != "" || i.State == Terminated {
+		return
 	}
+	i.leaving = reason
+	if i.ending == nil {
+		i.ending = g.newActivity("Terminating EC2 instance: "+i.ID, cause, statusInProgress, now)
+	}
+	i.stop()
 }
 
 // start launches one more instance of a group. m.mu is held.
-func (m *Manager) start(g *group, now time.Time) {
+func (m *Manager) start(g *group, cause string, now time.Time) {
 	i := &instance{
-		Instance: Instance{ID: newID(), Group: g.name, State: Pending, Launched: now},
+		Instance: Instance{ID: newID(), Group: g.name, State: Pending, Lifecycle: "Pending", Launched: now, Protected: g.protect},
 		group:    g, template: g.template,
 	}
+	i.starting = g.newActivity("Launching a new EC2 instance: "+i.ID, cause, statusPreInServe, now)
+	i.starting.goOn(statusPreInServe, 30)
 	i.booted, i.stop = context.WithCancel(context.Background())
 	g.instances = append(g.instances, i)
 	m.wg.Go(func() { m.live(i) })
@@ -85,6 +102,7 @@ func (m *Manager) live(i *instance) {
 
 // boot runs the artifact, waits until it is ready and registers it.
 func (m *Manager) boot(i *instance) (*process.Process, error) {
+	m.hold(i, launching, "Pending:Wait", i.starting)
 	ctx, cancel := context.WithTimeout(i.booted, m.o.BootTimeout)
 	defer cancel()
 	l, err := m.resolve(ctx, i.template)
@@ -118,7 +136,7 @@ func (m *Manager) boot(i *instance) (*process.Process, error) {
 	fleet, color := env[contract.EnvFleet], env[contract.EnvColor]
 	p, err := m.o.Runner.Start(process.Spec{
 		Name: fleet + "-" + color + "-" + i.ID, Path: l.path, Args: []string{env[contract.EnvCommand]},
-		Env: environ, Dir: tmp, Grace: m.o.StopTimeout,
+		Env: environ, Dir: tmp, Grace: m.stopLimit(i),
 	})
 	if err != nil {
 		return nil, err
@@ -132,6 +150,11 @@ func (m *Manager) boot(i *instance) (*process.Process, error) {
 	if err != nil {
 		return p, err
 	}
+	m.complete(i, contract.HookBoot)
+	if err := m.released(i.booted, i); err != nil {
+		return p, err
+	}
+	m.update(func() { i.Lifecycle = "Pending" })
 	for _, arn := range m.targetGroups(i) {
 		if _, err := m.o.API.Targets.RegisterTargets(ctx, &elb.RegisterTargetsInput{
 			TargetGroupArn: &arn, Targets: []elbtypes.TargetDescription{i.target()},
@@ -141,7 +164,8 @@ func (m *Manager) boot(i *instance) (*process.Process, error) {
 		m.update(func() { i.targetGroups = append(i.targetGroups, arn) })
 	}
 	m.update(func() {
-		i.Version, i.State, i.Served = version, InService, time.Now()
+		i.Version, i.State, i.Lifecycle, i.Served = version, InService, string(types.LifecycleStateInService), time.Now()
+		i.starting.end(statusSuccessful, "", i.Served)
 		i.group.problem = ""
 	})
 	m.o.Log.Info("instance in service", "instance", i.ID, "group", i.Group, "version", version,
@@ -162,7 +186,16 @@ func (m *Manager) update(change func()) {
 func (m *Manager) targetGroups(i *instance) []string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if i.group.suspended["AddToLoadBalancer"] {
+		return nil
+	}
 	return slices.Clone(i.group.targetGroups)
+}
+
+func (m *Manager) stopLimit(i *instance) time.Duration {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return i.group.stopLimit(m.o.StopTimeout)
 }
 
 func (i *instance) target() elbtypes.TargetDescription {
@@ -222,27 +255,68 @@ func (m *Manager) get(ctx context.Context, url string) ([]byte, error) {
 
 // end takes an instance out of service and stops it. err is why it must; when
 // the instance was asked to go, it is nil or what that broke.
+//
+// A process that runs is asked to end once the load balancer sends it nothing
+// new: it fails its readiness, tells its event streams to resume elsewhere, and
+// finishes what it has begun.
 func (m *Manager) end(i *instance, p *process.Process, err error) {
+	running := p != nil && p.Running()
 	m.mu.Lock()
 	asked := i.leaving
 	registered := slices.Clone(i.targetGroups)
-	i.State, i.Reason = Draining, asked
+	i.State, i.Lifecycle, i.Reason, i.waiting = Draining, "Terminating", asked, nil
 	if asked == "" {
 		i.Reason, _, _ = strings.Cut(err.Error(), "; the end of ") // the log is said once, not kept
-		i.leaving = i.Reason
+		i.leaving, i.failed = i.Reason, true
 		m.failed(i, err) // before anyone sees the gap it leaves: the next launch may have to wait
 	} else {
+		i.starting.end(statusCancelled, "The instance was terminated before it was in service: "+asked+".", time.Now())
 		m.o.Log.Info("instance leaves", "instance", i.ID, "group", i.Group, "reason", asked)
+	}
+	if running && len(registered) > 0 {
+		i.ending.goOn(statusDraining, 50)
 	}
 	m.touch()
 	m.mu.Unlock()
 
-	m.drain(i, registered, p != nil && p.Running())
-	if p != nil && p.Running() && !p.Stop(context.Background()) {
-		m.o.Log.Warn("instance killed: it did not end after SIGTERM", "instance", i.ID, "group", i.Group, "after", m.o.StopTimeout)
+	m.drain(i, registered, running)
+	message := ""
+	if running {
+		message = m.shutDown(i, p)
 	}
 	_ = os.RemoveAll(filepath.Join(m.o.RunDir, "tmp", i.ID))
-	m.update(func() { i.State, i.ended = Terminated, time.Now() })
+	m.update(func() {
+		i.State, i.Lifecycle, i.ended, i.waiting = Terminated, "Terminated", time.Now(), nil
+		i.ending.end(statusSuccessful, message, i.ended)
+	})
+}
+
+// shutDown ends the process of an instance that has been taken out of service,
+// and returns what is to be said of it.
+func (m *Manager) shutDown(i *instance, p *process.Process) (message string) {
+	m.hold(i, terminating, "Terminating:Wait", i.ending)
+	// The end of the run waits for no hook, and for no process longer than StopTimeout.
+	held, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	hurry := context.AfterFunc(m.open, cancel)
+	defer hurry()
+	stopping, kill := context.WithCancel(context.Background())
+	defer kill()
+	hurryKill := context.AfterFunc(m.open, func() { time.AfterFunc(m.o.StopTimeout, kill) })
+	defer hurryKill()
+
+	began := time.Now()
+	if !p.Stop(stopping) {
+		after := time.Since(began).Round(100 * time.Millisecond)
+		m.o.Log.Warn("instance killed: it did not end after SIGTERM", "instance", i.ID, "group", i.Group, "after", after)
+		message = fmt.Sprintf("The process did not end within %v after SIGTERM and was killed.", after)
+	}
+	m.complete(i, contract.HookDrain)
+	if err := m.released(held, i); err != nil && !errors.Is(err, errAbandoned) { // it goes either way
+		return message
+	}
+	m.update(func() { i.Lifecycle = "Terminating:Proceed" })
+	return message
 }
 
 // failed says why an instance failed and spaces the next. m.mu is held.
@@ -257,13 +331,17 @@ func (m *Manager) failed(i *instance, err error) {
 	var served time.Duration
 	if !i.Served.IsZero() {
 		served = now.Sub(i.Served)
+		i.ending = g.newActivity("Terminating EC2 instance: "+i.ID,
+			because(now, i, "an instance was taken out of service in response to an EC2 health check indicating it has been terminated or stopped."), statusInProgress, now)
+		g.lost++
 	}
 	wait := g.backoff.ended(now, served)
 	g.problem = fmt.Sprintf("instance %s: %v", i.ID, err)
+	i.starting.end(statusFailed, i.Reason, now)
 	m.o.Log.Error("instance failed", "instance", i.ID, "group", g.name, "error", err, "next_after", wait.Round(time.Millisecond))
 }
 
-// drain deregisters an instance and, while it runs, waits for what it serves.
+// drain deregisters an instance and, while it runs, waits until nothing new comes to it.
 func (m *Manager) drain(i *instance, targetGroups []string, running bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), m.o.DrainTimeout)
 	defer cancel()
@@ -283,8 +361,8 @@ func (m *Manager) drain(i *instance, targetGroups []string, running bool) {
 			if !running || m.o.LoadBalancer == nil {
 				return
 			}
-			if err := m.o.LoadBalancer.Drained(ctx, arn, i.ID, i.port); err != nil {
-				m.o.Log.Warn("instance stopped before it had drained", "instance", i.ID, "target_group", arn, "error", err)
+			if err := m.o.LoadBalancer.Draining(ctx, arn, i.ID, i.port); err != nil {
+				m.o.Log.Warn("instance stopped before its load balancer knew", "instance", i.ID, "target_group", arn, "error", err)
 			}
 		})
 	}

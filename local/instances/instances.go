@@ -18,6 +18,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -40,6 +41,8 @@ const (
 	InService  State = "in-service" // ready and registered
 	Draining   State = "draining"   // deregistered; finishes what it has
 	Terminated State = "terminated"
+
+	Standby State = "standby" // runs, taken out of service by EnterStandby
 )
 
 // Instance is one process of a fleet.
@@ -59,14 +62,18 @@ type Instance struct {
 	Launched        time.Time
 	Served          time.Time // since when it is in service; zero before
 	Reason          string    // why it drains or was terminated
+	Lifecycle       string    // LifecycleState, as DescribeAutoScalingInstances has it
+	Protected       bool      // from scale-in
 }
 
 // LoadBalancer is what the local load balancer knows about a target: an
 // instance's id and port in a target group.
 type LoadBalancer interface {
-	// Drained returns nil as soon as a deregistered target has no request left,
-	// or when its deregistration delay is over. An error says that ctx ended first.
-	Drained(ctx context.Context, targetGroupARN, instanceID string, port int) error
+	// Draining returns nil as soon as a deregistered target gets no new request.
+	// An error says that ctx ended first.
+	Draining(ctx context.Context, targetGroupARN, instanceID string, port int) error
+	// Healthy tells that the target passes its health checks.
+	Healthy(targetGroupARN, instanceID string, port int) bool
 	// Unhealthy tells that the target has failed its health checks. A target
 	// that is unknown, or not checked yet, is not unhealthy.
 	Unhealthy(targetGroupARN, instanceID string, port int) bool
@@ -78,14 +85,15 @@ type Options struct {
 	Runner       *process.Runner
 	RunDir       string            // keeps downloaded artifacts and the instances' temporary files
 	Env          map[string]string // given to each instance over what its launch template says: endpoint URLs, credentials, region, CA file
-	LoadBalancer LoadBalancer      // nil when none runs: nobody is waited for and nobody is unhealthy
+	LoadBalancer LoadBalancer      // nil when none runs: nobody is waited for and everybody is healthy
 	Log          *slog.Logger      // default slog.Default
 
 	Poll          time.Duration // how often the groups are read; default 500 ms
 	BootTimeout   time.Duration // until an instance is ready; default 60 s
-	DrainTimeout  time.Duration // until Drained; default 310 s, the longest default of a target group and a little
-	StopTimeout   time.Duration // from SIGTERM to SIGKILL; default 30 s
+	DrainTimeout  time.Duration // until the load balancer sends no new request; default 30 s
+	StopTimeout   time.Duration // from SIGTERM to SIGKILL, of a group without a drain hook that says it; default 30 s
 	ShutdownDrain time.Duration // what is left of DrainTimeout once Run's ctx is done; default 5 s
+	Minute        time.Duration // how long a minute of warm-ups and checkpoints lasts; default a minute
 }
 
 // Manager keeps the instances.
@@ -101,6 +109,7 @@ type Manager struct {
 	changed     chan struct{} // closed and replaced at every change
 	read        bool          // the groups have been read once
 	unreachable error         // of the last reading
+	mute        bool          // the emulator cannot be told; only Run uses it
 
 	open context.Context // done once Run ends
 	shut context.CancelFunc
@@ -112,21 +121,34 @@ type group struct {
 	desired      int
 	template     *types.LaunchTemplateSpecification
 	targetGroups []string
+	policies     []string        // of termination
+	protect      bool            // new instances from scale-in
+	suspended    map[string]bool // processes
+	hooks        []Hook
 	replaceSick  bool          // health check type ELB
 	grace        time.Duration // before health counts
+	warmup       int           // of new instances, in AWS's seconds
 	foreign      bool          // not a fleet of this service
 	instances    []*instance
 	backoff      backoff
 	problem      string // why the last launch failed
+
+	lost       int // instances that ended by themselves and are to be replaced
+	stuck      bool
+	refresh    *refresh // or nil
+	changes    []Change // of the desired capacity
+	named      map[string]bool
+	activities []*activity
 }
 
 // New returns a Manager; Run makes it work.
 func New(o Options) *Manager {
 	o.Poll = cmp.Or(o.Poll, 500*time.Millisecond)
 	o.BootTimeout = cmp.Or(o.BootTimeout, time.Minute)
-	o.DrainTimeout = cmp.Or(o.DrainTimeout, 310*time.Second)
+	o.DrainTimeout = cmp.Or(o.DrainTimeout, 30*time.Second)
 	o.StopTimeout = cmp.Or(o.StopTimeout, 30*time.Second)
 	o.ShutdownDrain = cmp.Or(o.ShutdownDrain, 5*time.Second)
+	o.Minute = cmp.Or(o.Minute, time.Minute)
 	if o.Log == nil {
 		o.Log = slog.Default()
 	}
@@ -162,11 +184,14 @@ func (m *Manager) Run(ctx context.Context) {
 	m.mu.Lock()
 	for _, g := range m.groups {
 		for _, i := range g.instances {
-			i.terminate("the local run ends")
+			g.terminate(i, "the local run ends", at(time.Now(), "the local run ended."), time.Now())
 		}
 	}
 	m.mu.Unlock()
 	m.wg.Wait()
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	_, _ = m.report(last, nil) // of what has ended; an emulator that goes too need not hear it
 }
 
 // change is closed when an instance has changed: what follows from it need not
@@ -253,6 +278,7 @@ func (m *Manager) missing() []string {
 				serving++
 			case Pending, Draining:
 				other++
+			case Standby, Terminated:
 			}
 		}
 		if serving != g.desired || other > 0 {
@@ -268,14 +294,25 @@ func (m *Manager) touch() {
 	m.changed = make(chan struct{})
 }
 
-// reconcile reads the groups and starts and ends instances accordingly.
+// reconcile reads the groups, tells what runs, and starts and ends instances
+// accordingly.
 func (m *Manager) reconcile(ctx context.Context) {
 	deployed, err := m.readGroups(ctx)
+	var orders map[string]GroupOrders
+	var matching map[string]string
+	if err == nil {
+		// After the groups: an order that concerns a capacity has changed it already.
+		orders, err = m.exchange(ctx, deployed)
+	}
+	if err == nil {
+		matching, err = m.versions(ctx, deployed, orders)
+	}
 	if ctx.Err() != nil {
 		return
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	now := time.Now()
 	if err != nil {
 		if m.unreachable == nil {
 			m.o.Log.Error(unreachable(err))
@@ -289,12 +326,14 @@ func (m *Manager) reconcile(ctx context.Context) {
 			m.touch()
 		}
 		m.adopt(deployed)
+		for name, g := range m.groups {
+			m.obey(g, deployed[name], orders[name], matching[name], now)
+		}
 	}
-	now := time.Now()
 	for name, g := range m.groups {
 		g.forget(now)
-		m.replaceSick(g, now)
-		m.follow(g, now)
+		m.replaceUnhealthy(g, now)
+		m.follow(g, m.refreshed(g, now), now)
 		if g.desired == 0 && len(g.instances) == 0 && deployed[name] == nil && err == nil {
 			delete(m.groups, name)
 		}
@@ -303,6 +342,68 @@ func (m *Manager) reconcile(ctx context.Context) {
 		m.read = true
 		m.touch()
 	}
+}
+
+// exchange is a report with a limit.
+func (m *Manager) exchange(ctx context.Context, deployed map[string]*types.AutoScalingGroup) (map[string]GroupOrders, error) {
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	return m.report(ctx, deployed)
+}
+
+// versions are those of the launch templates that the groups use now, of the
+// groups whose refresh skips instances that match.
+func (m *Manager) versions(ctx context.Context, deployed map[string]*types.AutoScalingGroup, orders map[string]GroupOrders) (map[string]string, error) {
+	found := map[string]string{}
+	for name, o := range orders {
+		if o.Refresh == nil || !o.Refresh.Preferences.SkipMatching || deployed[name] == nil {
+			continue
+		}
+		spec := templateOf(*deployed[name])
+		if spec == nil {
+			continue
+		}
+		version, err := m.templateVersion(ctx, spec)
+		if err != nil {
+			return nil, err
+		}
+		found[name] = strconv.FormatInt(aws.ToInt64(version.VersionNumber), 10)
+	}
+	return found, nil
+}
+
+// obey does what API calls have asked for, of a group and of its instances.
+// m.mu is held.
+func (m *Manager) obey(g *group, d *types.AutoScalingGroup, o GroupOrders, matching string, now time.Time) {
+	if d == nil {
+		return
+	}
+	g.hooks, g.changes = o.Hooks, o.Changes
+	described := map[string]types.Instance{}
+	for _, i := range d.Instances {
+		described[aws.ToString(i.InstanceId)] = i
+	}
+	for _, i := range g.instances {
+		if i.hear(o.Instances[i.ID]) {
+			m.touch()
+		}
+		told, known := described[i.ID]
+		if !known || i.leaving != "" {
+			continue
+		}
+		i.ordered(told)
+		if strings.HasPrefix(i.order, "Terminating") {
+			cause := at(now, "instance %s was taken out of service in response to a user request.", i.ID)
+			if a := o.Instances[i.ID].Activity; a != nil {
+				i.ending = &activity{Activity: *a}
+				g.activities = append(g.activities, i.ending)
+				cause = a.Cause
+			}
+			g.terminate(i, "terminated by a user request", cause, now)
+			m.touch()
+		}
+	}
+	m.takeUp(g, o.Refresh, matching, now)
 }
 
 func (m *Manager) readGroups(ctx context.Context) (map[string]*types.AutoScalingGroup, error) {
@@ -332,14 +433,14 @@ func (m *Manager) adopt(deployed map[string]*types.AutoScalingGroup) {
 	for name, d := range deployed {
 		g := m.groups[name]
 		if g == nil {
-			g = &group{name: name}
+			g = &group{name: name, suspended: map[string]bool{}}
 			m.groups[name] = g
 			m.wg.Go(func() { m.clear(d.TargetGroupARNs) })
 		}
 		desired := int(aws.ToInt32(d.DesiredCapacity))
 		if g.desired != desired {
 			m.o.Log.Info("desired capacity", "group", name, "from", g.desired, "to", desired)
-			g.desired = desired
+			g.desired, g.stuck = desired, false
 			m.touch()
 		}
 		if t := templateOf(*d); g.template == nil || t == nil || templateKey(g.template) != templateKey(t) {
@@ -349,6 +450,12 @@ func (m *Manager) adopt(deployed map[string]*types.AutoScalingGroup) {
 		g.targetGroups = d.TargetGroupARNs
 		g.replaceSick = aws.ToString(d.HealthCheckType) == "ELB"
 		g.grace = time.Duration(aws.ToInt32(d.HealthCheckGracePeriod)) * time.Second
+		g.warmup = warmupOf(d.DefaultInstanceWarmup, d.HealthCheckGracePeriod)
+		g.policies, g.protect = d.TerminationPolicies, aws.ToBool(d.NewInstancesProtectedFromScaleIn)
+		g.suspended = map[string]bool{}
+		for _, p := range d.SuspendedProcesses {
+			g.suspended[aws.ToString(p.ProcessName)] = true
+		}
 	}
 }
 
@@ -387,57 +494,139 @@ func (m *Manager) clear(targetGroups []string) {
 	}
 }
 
-// replaceSick ends instances that their load balancer has found unhealthy
-// after the grace period.
-func (m *Manager) replaceSick(g *group, now time.Time) {
-	if !g.replaceSick || m.o.LoadBalancer == nil {
+// replaceUnhealthy ends instances that their load balancer has found unhealthy
+// after the grace period, or SetInstanceHealth has marked.
+func (m *Manager) replaceUnhealthy(g *group, now time.Time) {
+	if g.suspended["ReplaceUnhealthy"] || g.suspended["Terminate"] {
 		return
 	}
 	for _, i := range g.instances {
-		if i.State != InService || i.leaving != "" || now.Sub(i.Served) < g.grace {
+		if i.State != InService || i.leaving != "" {
 			continue
 		}
-		for _, arn := range i.targetGroups {
-			if m.o.LoadBalancer.Unhealthy(arn, i.ID, i.port) {
-				m.o.Log.Warn("instance replaced: its load balancer finds it unhealthy", "instance", i.ID, "group", g.name, "target_group", arn)
-				i.terminate("unhealthy")
-				break
-			}
+		if i.marked {
+			m.o.Log.Warn("instance replaced: it was set unhealthy", "instance", i.ID, "group", g.name)
+			g.lost++
+			g.terminate(i, "unhealthy", because(now, i, "an instance was taken out of service in response to a user health-check."), now)
+			continue
+		}
+		if !g.replaceSick || g.suspended["HealthCheck"] || now.Sub(i.Served) < g.grace {
+			continue
+		}
+		if arn := i.sick(m.o.LoadBalancer); arn != "" {
+			m.o.Log.Warn("instance replaced: its load balancer finds it unhealthy", "instance", i.ID, "group", g.name, "target_group", arn)
+			g.lost++
+			g.terminate(i, "unhealthy", because(now, i, "an instance was taken out of service in response to an ELB system health check failure."), now)
 		}
 	}
 }
 
-// follow starts or ends instances until the group has what it desires.
-func (m *Manager) follow(g *group, now time.Time) {
+// because is the cause of a termination.
+func because(now time.Time, i *instance, sentence string) string {
+	return at(now, "%s", sentence) + "  " + at(now, "instance %s was selected for termination.", i.ID)
+}
+
+// follow starts or ends instances until the group has what it desires and what
+// a refresh adds.
+func (m *Manager) follow(g *group, beyond int, now time.Time) {
 	if g.foreign {
 		return
 	}
 	var active []*instance
 	for _, i := range g.instances {
-		if i.leaving == "" && (i.State == Pending || i.State == InService) {
+		if i.active() {
 			active = append(active, i)
 		}
 	}
-	// As the default termination policy: what does not serve yet goes first, then the oldest.
-	slices.SortStableFunc(active, func(a, b *instance) int {
-		if (a.State == Pending) != (b.State == Pending) {
-			if a.State == Pending {
-				return -1
-			}
-			return 1
-		}
-		return a.Launched.Compare(b.Launched)
-	})
-	for _, i := range active[:max(0, len(active)-g.desired)] {
-		i.terminate("scale-in")
+	want := g.desired + beyond
+	if len(active) > want && !g.suspended["Terminate"] {
+		m.scaleIn(g, active, want, now)
 	}
-	if len(active) >= g.desired || g.template == nil || !g.backoff.ready(now) {
+	if g.suspended["ReplaceUnhealthy"] {
+		want -= g.lost
+	}
+	if len(active) >= want || g.template == nil || g.suspended["Launch"] || !g.backoff.ready(now) {
 		return
 	}
-	for range g.desired - len(active) {
-		m.start(g, now)
+	missing := want - len(active)
+	difference := g.because(at(now, "an instance was started in response to a difference between desired and actual capacity, increasing the capacity from %d to %d.",
+		len(active), want))
+	for range missing {
+		cause := difference
+		switch {
+		case g.lost > 0:
+			g.lost--
+			cause = at(now, "an instance was launched in response to an unhealthy instance needing to be replaced.")
+		case g.refresh != nil && !g.refresh.ended():
+			cause = at(now, "an instance was launched in response to an instance refresh.")
+		}
+		m.start(g, cause, now)
 	}
+	g.lost = 0
+	g.nameChanges()
 	m.touch()
+}
+
+// scaleIn ends instances until as many are left as wanted.
+func (m *Manager) scaleIn(g *group, active []*instance, want int, now time.Time) {
+	slices.SortStableFunc(active, func(a, b *instance) int {
+		return cmp.Or(
+			order(a.State == InService, b.State == InService), // what does not serve yet goes first
+			order(a.serves(m.o.LoadBalancer), b.serves(m.o.LoadBalancer)),
+			g.compare(a, b, now),
+		)
+	})
+	cause := g.because(at(now, "an instance was taken out of service in response to a difference between desired and actual capacity, shrinking the capacity from %d to %d.",
+		len(active), want))
+	excess := len(active) - want
+	for _, i := range active {
+		if excess == 0 {
+			break
+		}
+		if i.Protected {
+			continue
+		}
+		g.terminate(i, "scale-in", cause+"  "+at(now, "instance %s was selected for termination.", i.ID), now)
+		excess--
+	}
+	g.nameChanges()
+	if excess > 0 && !g.stuck {
+		g.stuck = true
+		const message = "Could not scale to desired capacity because all remaining instances are protected from scale-in."
+		m.o.Log.Warn(message, "group", g.name, "desired", want, "instances", want+excess)
+		g.newActivity("Terminating EC2 instances", cause, statusInProgress, now).end(statusCancelled, message, now)
+		m.touch()
+	}
+}
+
+// compare orders instances by the group's termination policies, the first to go
+// first. A policy breaks the ties of those before it.
+// https://docs.aws.amazon.com/autoscaling/ec2/userguide/ec2-auto-scaling-termination-policies.html
+func (g *group) compare(a, b *instance, now time.Time) int {
+	template := func(i *instance) int {
+		n, _ := strconv.Atoi(i.TemplateVersion)
+		return n
+	}
+	untilHour := func(i *instance) time.Duration { return time.Hour - now.Sub(i.Launched)%time.Hour }
+	for _, policy := range g.policies {
+		var by int
+		switch policy {
+		case "OldestInstance":
+			by = a.Launched.Compare(b.Launched)
+		case "NewestInstance":
+			by = b.Launched.Compare(a.Launched)
+		case "OldestLaunchTemplate":
+			by = cmp.Compare(template(a), template(b))
+		case "ClosestToNextInstanceHour":
+			by = cmp.Compare(untilHour(a), untilHour(b))
+		case "Default":
+			by = cmp.Or(cmp.Compare(template(a), template(b)), cmp.Compare(untilHour(a), untilHour(b)))
+		}
+		if by != 0 {
+			return by
+		}
+	}
+	return a.Launched.Compare(b.Launched)
 }
 
 // keepTerminated is how long a terminated instance is shown. EC2 shows it for

@@ -179,15 +179,22 @@ func TestCapacityIsFollowed(t *testing.T) {
 	require.Empty(t, c.registered())
 }
 
-// balancer is a load balancer whose targets drain when released and are
-// unhealthy when sick.
+// balancer is a load balancer that takes notice of what is deregistered when
+// released; the sick target is unhealthy, and any other healthy, or as told.
 type balancer struct {
 	released chan struct{}
 	mu       sync.Mutex
 	sick     string
+	healthy  func(id string) bool
 }
 
-func (b *balancer) Drained(ctx context.Context, _, _ string, _ int) error {
+func (b *balancer) Healthy(_, id string, _ int) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return id != b.sick && (b.healthy == nil || b.healthy(id))
+}
+
+func (b *balancer) Draining(ctx context.Context, _, _ string, _ int) error {
 	select {
 	case <-b.released:
 		return nil
@@ -358,5 +365,5 @@ func TestTheEndOfTheRunDoesNotWaitForALongDrain(t *testing.T) {
 	start := time.Now()
 	r.stop()
 	require.Less(t, time.Since(start), 10*time.Second)
-	r.logs(t, "stopped before it had drained")
+	r.logs(t, "stopped before its load balancer knew")
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/autoscaling/types"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 
@@ -56,23 +57,11 @@ func (m *Manager) resolve(ctx context.Context, spec *types.LaunchTemplateSpecifi
 	if spec == nil {
 		return l, errors.New("the group has no launch template")
 	}
-	in := &ec2.DescribeLaunchTemplateVersionsInput{
-		LaunchTemplateId: spec.LaunchTemplateId,
-		// EC2 knows "$Latest" and "$Default" as versions; a group without one means the latter.
-		Versions: []string{cmp.Or(aws.ToString(spec.Version), "$Default")},
-	}
-	if aws.ToString(spec.LaunchTemplateId) == "" {
-		in.LaunchTemplateId, in.LaunchTemplateName = nil, spec.LaunchTemplateName
-	}
-	name := cmp.Or(aws.ToString(spec.LaunchTemplateName), aws.ToString(spec.LaunchTemplateId))
-	out, err := m.o.API.Templates.DescribeLaunchTemplateVersions(ctx, in)
+	version, err := m.templateVersion(ctx, spec)
 	if err != nil {
-		return l, fmt.Errorf("read launch template %s: %w", name, err)
+		return l, err
 	}
-	if len(out.LaunchTemplateVersions) != 1 || out.LaunchTemplateVersions[0].LaunchTemplateData == nil {
-		return l, fmt.Errorf("read launch template %s: version %s has no data", name, in.Versions[0])
-	}
-	version := out.LaunchTemplateVersions[0]
+	name := templateName(spec)
 	l.templateVersion = strconv.FormatInt(aws.ToInt64(version.VersionNumber), 10)
 	data, err := base64.StdEncoding.DecodeString(aws.ToString(version.LaunchTemplateData.UserData))
 	if err != nil {
@@ -86,6 +75,31 @@ func (m *Manager) resolve(ctx context.Context, spec *types.LaunchTemplateSpecifi
 	}
 	l.path, err = m.download(ctx, l.artifact)
 	return l, err
+}
+
+func templateName(spec *types.LaunchTemplateSpecification) string {
+	return cmp.Or(aws.ToString(spec.LaunchTemplateName), aws.ToString(spec.LaunchTemplateId))
+}
+
+// templateVersion reads the version of a launch template that a group uses.
+func (m *Manager) templateVersion(ctx context.Context, spec *types.LaunchTemplateSpecification) (ec2types.LaunchTemplateVersion, error) {
+	var none ec2types.LaunchTemplateVersion
+	in := &ec2.DescribeLaunchTemplateVersionsInput{
+		LaunchTemplateId: spec.LaunchTemplateId,
+		// EC2 knows "$Latest" and "$Default" as versions; a group without one means the latter.
+		Versions: []string{cmp.Or(aws.ToString(spec.Version), "$Default")},
+	}
+	if aws.ToString(spec.LaunchTemplateId) == "" {
+		in.LaunchTemplateId, in.LaunchTemplateName = nil, spec.LaunchTemplateName
+	}
+	out, err := m.o.API.Templates.DescribeLaunchTemplateVersions(ctx, in)
+	if err != nil {
+		return none, fmt.Errorf("read launch template %s: %w", templateName(spec), err)
+	}
+	if len(out.LaunchTemplateVersions) != 1 || out.LaunchTemplateVersions[0].LaunchTemplateData == nil {
+		return none, fmt.Errorf("read launch template %s: version %s has no data", templateName(spec), in.Versions[0])
+	}
+	return out.LaunchTemplateVersions[0], nil
 }
 
 // environmentFile returns the variables that user data writes to

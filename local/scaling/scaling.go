@@ -30,6 +30,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/autoscaling/types"
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatch"
 	cwtypes "github.com/aws/aws-sdk-go-v2/service/cloudwatch/types"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"github.com/loadbearing/loadbearing/local/instances"
 )
@@ -387,18 +388,27 @@ func (m *Manager) capacity(p types.ScalingPolicy, g types.AutoScalingGroup, now 
 	return c
 }
 
+// causeHeader tells the emulator why a capacity changes, in AWS's words, for
+// the scaling activities that follow. AWS knows by itself, and ignores it.
+const causeHeader = "X-Loadbearing-Cause"
+
+func because(cause string) func(*autoscaling.Options) {
+	return autoscaling.WithAPIOptions(smithyhttp.SetHeaderValue(causeHeader, cause))
+}
+
 // set gives a group the capacity that a policy asks for.
 func (m *Manager) set(ctx context.Context, g types.AutoScalingGroup, p proposal, now time.Time) error {
 	name := aws.ToString(g.AutoScalingGroupName)
+	cause := fmt.Sprintf("a monitor alarm %s in state ALARM triggered policy %s", p.alarm, aws.ToString(p.policy.PolicyName))
 	if _, err := m.o.API.Groups.SetDesiredCapacity(ctx, &autoscaling.SetDesiredCapacityInput{
 		AutoScalingGroupName: &name, DesiredCapacity: aws.Int32(int32(p.want)),
 		HonorCooldown: aws.Bool(cmp.Or(aws.ToString(p.policy.PolicyType), typeSimple) == typeSimple),
-	}); err != nil {
+	}, because(cause)); err != nil {
 		return fmt.Errorf("set the desired capacity to %d: %w", p.want, err)
 	}
 	m.scaled[name] = now
-	m.o.Log.Info(fmt.Sprintf("At %s a monitor alarm %s in state ALARM triggered policy %s changing the desired capacity from %d to %d.",
-		now.UTC().Format(time.RFC3339), p.alarm, aws.ToString(p.policy.PolicyName), aws.ToInt32(g.DesiredCapacity), p.want), "group", name)
+	m.o.Log.Info(fmt.Sprintf("At %s %s changing the desired capacity from %d to %d.",
+		now.UTC().Format(time.RFC3339), cause, aws.ToInt32(g.DesiredCapacity), p.want), "group", name)
 	return nil
 }
 
@@ -412,15 +422,16 @@ func (m *Manager) start(ctx context.Context, a types.ScheduledUpdateGroupAction,
 	if least > most {
 		return fmt.Errorf("its minimum of %d would be above the maximum of %d", least, most)
 	}
+	cause := fmt.Sprintf("a scheduled action update of AutoScalingGroup constraints to min: %d, max: %d, desired: %d", least, most, desired)
 	if _, err := m.o.API.Groups.UpdateAutoScalingGroup(ctx, &autoscaling.UpdateAutoScalingGroupInput{
 		AutoScalingGroupName: g.AutoScalingGroupName, MinSize: &least, MaxSize: &most, DesiredCapacity: &desired,
-	}); err != nil {
+	}, because(cause)); err != nil {
 		return err
 	}
 	name := aws.ToString(g.AutoScalingGroupName)
 	m.scaled[name] = now
-	m.o.Log.Info(fmt.Sprintf("At %s a scheduled action update of AutoScalingGroup constraints to min: %d, max: %d, desired: %d changing the desired capacity from %d to %d.",
-		now.UTC().Format(time.RFC3339), least, most, desired, aws.ToInt32(g.DesiredCapacity), desired),
+	m.o.Log.Info(fmt.Sprintf("At %s %s changing the desired capacity from %d to %d.",
+		now.UTC().Format(time.RFC3339), cause, aws.ToInt32(g.DesiredCapacity), desired),
 		"group", name, "action", aws.ToString(a.ScheduledActionName))
 	g.MinSize, g.MaxSize, g.DesiredCapacity = &least, &most, &desired
 	return nil

@@ -1,10 +1,9 @@
 """Auto Scaling groups as the local runtime reads them.
 
 Upstream forgets a group's target groups, lets every stack update reset the
-desired capacity that a scaling policy or an operator has set, and invents
-InService instances that nothing runs. Here a group keeps what the template
-says, and its instances are those the local runtime starts, which it finds in
-the target groups, so the group itself lists none.
+desired capacity that a scaling policy or an operator has set, and takes sizes
+that contradict each other. Here a group keeps what the template says and
+refuses what AWS refuses.
 """
 
 from xml.sax.saxutils import escape
@@ -74,6 +73,14 @@ def _mend_members() -> None:
         if response[0] < 400:
             group = autoscaling._asgs[autoscaling._p(params, "AutoScalingGroupName")]
             group["TargetGroupARNs"] = autoscaling._parse_member_list(params, "TargetGroupARNs")
+            template = {
+                name: autoscaling._p(params, f"LaunchTemplate.{name}") for name in ("LaunchTemplateId", "LaunchTemplateName", "Version")
+            }
+            group["LaunchTemplate"] = provisioners._asg_launch_template(
+                {name: value for name, value in template.items() if value} if any(template.values()) else None,
+            )
+            if autoscaling._p(params, "DefaultInstanceWarmup") != "":
+                group["DefaultInstanceWarmup"] = int(autoscaling._p(params, "DefaultInstanceWarmup"))
         return response
 
     def describe(params):
@@ -120,17 +127,81 @@ def _resets_capacity() -> bool:
         handlers["delete"](name, old)
 
 
-def _mend_instances() -> None:
-    autoscaling._reconcile_instances = lambda group: None
+def _sizes(params, group: dict) -> tuple[dict, str]:
+    """A group's sizes after an update, or why AWS refuses it.
 
-
-def _invents_instances() -> bool:
-    group = {
-        "DesiredCapacity": 1, "Instances": [], "AvailabilityZones": ["us-east-1a"],
-        "NewInstancesProtectedFromScaleIn": False,
+    A desired capacity that is not given moves to the nearest bound.
+    """
+    sizes = {
+        name: int(text) if (text := autoscaling._p(params, name)) != "" else group[name]
+        for name in ("MinSize", "MaxSize", "DesiredCapacity")
     }
-    autoscaling._reconcile_instances(group)
-    return bool(group["Instances"])
+    least, most, desired = sizes.values()
+    if least > most:
+        return {}, f"Max bound, {most}, must be greater than or equal to min bound, {least}"
+    if autoscaling._p(params, "DesiredCapacity") == "":
+        sizes["DesiredCapacity"] = min(max(desired, least), most)
+    elif not least <= desired <= most:
+        return {}, f"Desired capacity:{desired} must be between the specified min size:{least} and max size:{most}"
+    return sizes, ""
+
+
+def _mend_update() -> None:
+    update_upstream = autoscaling._ACTION_MAP["UpdateAutoScalingGroup"]
+    desire_upstream = autoscaling._ACTION_MAP["SetDesiredCapacity"]
+
+    def update(params):
+        group = autoscaling._asgs.get(autoscaling._p(params, "AutoScalingGroupName"))
+        if group is None:
+            return update_upstream(params)
+        sizes, refused = _sizes(params, group)
+        if refused:
+            return autoscaling._error("ValidationError", refused)
+        response = update_upstream(params)
+        group.update(sizes)
+        policies = autoscaling._parse_member_list(params, "TerminationPolicies")
+        if policies:
+            group["TerminationPolicies"] = policies
+        for name in ("NewInstancesProtectedFromScaleIn", "CapacityRebalance"):
+            if autoscaling._p(params, name) != "":
+                group[name] = autoscaling._p(params, name) == "true"
+        for name in ("MaxInstanceLifetime", "DefaultInstanceWarmup"):
+            if autoscaling._p(params, name) != "":
+                group[name] = int(autoscaling._p(params, name))
+        template = {
+            name: autoscaling._p(params, f"LaunchTemplate.{name}")
+            for name in ("LaunchTemplateId", "LaunchTemplateName", "Version")
+            if autoscaling._p(params, f"LaunchTemplate.{name}") != ""
+        }
+        if template:
+            group["LaunchTemplate"] = provisioners._asg_launch_template(template)
+        return response
+
+    def desire(params):
+        group = autoscaling._asgs.get(autoscaling._p(params, "AutoScalingGroupName"))
+        text = autoscaling._p(params, "DesiredCapacity")
+        if group is not None and text != "":
+            for bound, side, outside in (
+                ("MinSize", "below min", int(text) < group["MinSize"]), ("MaxSize", "above max", int(text) > group["MaxSize"]),
+            ):
+                if outside:
+                    return autoscaling._error(
+                        "ValidationError", f"New SetDesiredCapacity value {text} is {side} value {group[bound]} for the AutoScalingGroup.",
+                    )
+        return desire_upstream(params)
+
+    autoscaling._ACTION_MAP["UpdateAutoScalingGroup"] = update
+    autoscaling._ACTION_MAP["SetDesiredCapacity"] = desire
+
+
+def _takes_any_capacity() -> bool:
+    handlers = provisioners._RESOURCE_HANDLERS[_TYPE]
+    props = {"AutoScalingGroupName": "loadbearing-probe", "MinSize": "0", "MaxSize": "0"}
+    name, _ = handlers["create"]("Probe", props, "probe")
+    try:
+        return autoscaling._update_asg({"AutoScalingGroupName": name, "MinSize": "2"})[0] < 400
+    finally:
+        handlers["delete"](name, props)
 
 
 def _warm_pool_xml(pool: dict) -> str:
@@ -179,7 +250,7 @@ def _mend_warm_pool_api() -> None:
 PIECES = (
     Piece("Auto Scaling groups forget their target groups", _forgets_target_groups, _mend_members),
     Piece("a stack update resets an Auto Scaling group's desired capacity", _resets_capacity, _mend_capacity),
-    Piece("Auto Scaling invents instances that nothing runs", _invents_instances, _mend_instances),
+    Piece("an Auto Scaling group takes sizes that contradict each other, and forgets most of an update", _takes_any_capacity, _mend_update),
     resource_type(
         "AWS::AutoScaling::WarmPool", _warm_pool_put, _warm_pool_delete, _warm_pool_update,
         replaces=("AutoScalingGroupName",),

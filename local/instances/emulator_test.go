@@ -1,0 +1,237 @@
+package instances_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
+	"github.com/aws/aws-sdk-go-v2/service/autoscaling/types"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	elb "github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/ssm"
+	ssmtypes "github.com/aws/aws-sdk-go-v2/service/ssm/types"
+	"github.com/stretchr/testify/require"
+
+	"github.com/loadbearing/loadbearing/internal/contract"
+	"github.com/loadbearing/loadbearing/local/emulator"
+	"github.com/loadbearing/loadbearing/local/instances"
+	"github.com/loadbearing/loadbearing/local/process"
+)
+
+// deployed is a group in a real emulator and the Manager that runs it.
+type deployed struct {
+	*running
+	t      *testing.T
+	api    *autoscaling.Client
+	ec2    *ec2.Client
+	launch string // id of the launch template
+}
+
+// deploy puts into an emulator what the fake cloud has: the artifact, its
+// parameter, a target group, a launch template and a group that uses its latest
+// version, and runs a Manager on it.
+func deploy(t *testing.T, desired int32, hooks ...*autoscaling.PutLifecycleHookInput) *deployed {
+	t.Helper()
+	dir := t.TempDir()
+	python, err := emulator.Install(t.Context(), filepath.Join("..", "..", ".cache"), func(s string) { t.Log(s) })
+	require.NoError(t, err)
+	e, err := emulator.Start(t.Context(), emulator.Options{Runner: &process.Runner{Dir: dir}, Python: python, RunDir: filepath.Join(dir, "emulator")})
+	require.NoError(t, err)
+	t.Cleanup(func() { e.Stop(context.Background()) })
+	cfg := e.AWSConfig()
+
+	c := newCloud(t, 0)
+	objects := s3.NewFromConfig(cfg, func(o *s3.Options) { o.UsePathStyle = true })
+	_, err = objects.CreateBucket(t.Context(), &s3.CreateBucketInput{Bucket: aws.String("artifacts")})
+	require.NoError(t, err)
+	_, err = objects.PutObject(t.Context(), &s3.PutObjectInput{Bucket: aws.String("artifacts"), Key: aws.String("app"), Body: bytes.NewReader(c.artifact)})
+	require.NoError(t, err)
+	value, err := json.Marshal(contract.Artifact{Bucket: "artifacts", Key: "app", SHA256: c.sha256})
+	require.NoError(t, err)
+	_, err = ssm.NewFromConfig(cfg).PutParameter(t.Context(), &ssm.PutParameterInput{
+		Name: aws.String(contract.ArtifactParameter("dev", "web", "blue")), Type: ssmtypes.ParameterTypeString, Value: aws.String(string(value)),
+	})
+	require.NoError(t, err)
+	targets, err := elb.NewFromConfig(cfg).CreateTargetGroup(t.Context(), &elb.CreateTargetGroupInput{
+		Name: aws.String("web-blue"), Port: aws.Int32(8080), Protocol: "HTTP", VpcId: aws.String("vpc-1"),
+	})
+	require.NoError(t, err)
+	d := &deployed{t: t, api: autoscaling.NewFromConfig(cfg), ec2: ec2.NewFromConfig(cfg)}
+	template, err := d.ec2.CreateLaunchTemplate(t.Context(), &ec2.CreateLaunchTemplateInput{
+		LaunchTemplateName: aws.String("web-blue"), LaunchTemplateData: data("v1"),
+	})
+	require.NoError(t, err)
+	d.launch = *template.LaunchTemplate.LaunchTemplateId
+	_, err = d.api.CreateAutoScalingGroup(t.Context(), &autoscaling.CreateAutoScalingGroupInput{
+		AutoScalingGroupName: aws.String(groupName), MinSize: aws.Int32(0), MaxSize: aws.Int32(5), DesiredCapacity: &desired,
+		TargetGroupARNs: []string{*targets.TargetGroups[0].TargetGroupArn}, AvailabilityZones: []string{"us-east-1a", "us-east-1b"},
+		LaunchTemplate: &types.LaunchTemplateSpecification{LaunchTemplateId: &d.launch, Version: aws.String("$Latest")},
+	})
+	require.NoError(t, err)
+	for _, h := range hooks {
+		h.AutoScalingGroupName = aws.String(groupName)
+		_, err = d.api.PutLifecycleHook(t.Context(), h)
+		require.NoError(t, err)
+	}
+	d.running = run(t, c, func(o *instances.Options) {
+		o.API, o.Poll, o.Minute = instances.NewAPI(cfg), 100*time.Millisecond, time.Second
+	})
+	return d
+}
+
+// data is a version of the launch template whose instances have that version.
+func data(version string, more ...string) *ec2types.RequestLaunchTemplateData {
+	script := environ(append(more, "TEST_VERSION="+version)...)
+	return &ec2types.RequestLaunchTemplateData{UserData: aws.String(base64.StdEncoding.EncodeToString([]byte(script)))}
+}
+
+// group describes the group.
+func (d *deployed) group() types.AutoScalingGroup {
+	d.t.Helper()
+	out, err := d.api.DescribeAutoScalingGroups(d.t.Context(), &autoscaling.DescribeAutoScalingGroupsInput{AutoScalingGroupNames: []string{groupName}})
+	require.NoError(d.t, err)
+	require.Len(d.t, out.AutoScalingGroups, 1)
+	return out.AutoScalingGroups[0]
+}
+
+// listed waits until the API lists n instances, all in a state.
+func (d *deployed) listed(n int, state types.LifecycleState) []types.Instance {
+	d.t.Helper()
+	var listed []types.Instance
+	require.Eventually(d.t, func() bool {
+		listed = d.group().Instances
+		for _, i := range listed {
+			if i.LifecycleState != state {
+				return false
+			}
+		}
+		return len(listed) == n
+	}, 20*time.Second, 10*time.Millisecond, "%v", listed)
+	return listed
+}
+
+// activities are those of the group that have ended, the latest first.
+func (d *deployed) activities() []types.Activity {
+	d.t.Helper()
+	out, err := d.api.DescribeScalingActivities(d.t.Context(), &autoscaling.DescribeScalingActivitiesInput{AutoScalingGroupName: aws.String(groupName)})
+	require.NoError(d.t, err)
+	return out.Activities
+}
+
+func TestTheAPIListsWhatRuns(t *testing.T) {
+	t.Parallel()
+	d := deploy(t, 2)
+	listed := d.listed(2, types.LifecycleStateInService)
+	running := map[string]bool{}
+	for _, i := range d.in(instances.InService) {
+		running[i.ID] = true
+	}
+	for _, i := range listed {
+		require.True(t, running[*i.InstanceId], *i.InstanceId)
+		require.Equal(t, "Healthy", *i.HealthStatus)
+		require.Equal(t, []string{d.launch, "1"}, []string{*i.LaunchTemplate.LaunchTemplateId, *i.LaunchTemplate.Version})
+		require.False(t, *i.ProtectedFromScaleIn)
+	}
+	require.NotEqual(t, *listed[0].AvailabilityZone, *listed[1].AvailabilityZone)
+	alone, err := d.api.DescribeAutoScalingInstances(t.Context(), &autoscaling.DescribeAutoScalingInstancesInput{InstanceIds: []string{*listed[0].InstanceId}})
+	require.NoError(t, err)
+	require.Len(t, alone.AutoScalingInstances, 1)
+	require.Equal(t, groupName, *alone.AutoScalingInstances[0].AutoScalingGroupName)
+
+	_, err = d.api.SetDesiredCapacity(t.Context(), &autoscaling.SetDesiredCapacityInput{AutoScalingGroupName: aws.String(groupName), DesiredCapacity: aws.Int32(1)})
+	require.NoError(t, err)
+	left := d.listed(1, types.LifecycleStateInService)[0]
+	var activities []types.Activity
+	require.Eventually(t, func() bool {
+		activities = d.activities()
+		return len(activities) == 3 && activities[0].StatusCode == types.ScalingActivityStatusCodeSuccessful
+	}, 10*time.Second, 10*time.Millisecond)
+	const stamp = `\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ`
+	require.Regexp(t, `^At `+stamp+` a user request explicitly set group desired capacity changing the desired capacity from 2 to 1\.  `+
+		`At `+stamp+` an instance was taken out of service in response to a difference between desired and actual capacity, shrinking the capacity from 2 to 1\.  `+
+		`At `+stamp+` instance i-[0-9a-f]{17} was selected for termination\.$`, *activities[0].Cause)
+	require.Regexp(t, "^Terminating EC2 instance: i-", *activities[0].Description)
+	require.NotContains(t, *activities[0].Description, *left.InstanceId)
+	require.Regexp(t, `^At `+stamp+` a user request created an AutoScalingGroup changing the desired capacity from 0 to 2\.  `+
+		`At `+stamp+` an instance was started in response to a difference between desired and actual capacity, increasing the capacity from 0 to 2\.$`, *activities[2].Cause)
+	for _, a := range activities {
+		require.Equal(t, types.ScalingActivityStatusCodeSuccessful, a.StatusCode)
+		require.Equal(t, int32(100), *a.Progress)
+		require.False(t, a.EndTime.Before(*a.StartTime))
+	}
+
+	// Both sizes at once, down to nothing.
+	_, err = d.api.UpdateAutoScalingGroup(t.Context(), &autoscaling.UpdateAutoScalingGroupInput{
+		AutoScalingGroupName: aws.String(groupName), MinSize: aws.Int32(0), DesiredCapacity: aws.Int32(0),
+	})
+	require.NoError(t, err)
+	d.listed(0, "")
+}
+
+func TestAnInstanceRefreshReplacesEveryInstance(t *testing.T) {
+	t.Parallel()
+	d := deploy(t, 2)
+	before := d.listed(2, types.LifecycleStateInService)
+	_, err := d.ec2.CreateLaunchTemplateVersion(t.Context(), &ec2.CreateLaunchTemplateVersionInput{LaunchTemplateId: &d.launch, LaunchTemplateData: data("v2")})
+	require.NoError(t, err)
+	refresh := func() types.InstanceRefresh {
+		t.Helper()
+		out, err := d.api.DescribeInstanceRefreshes(t.Context(), &autoscaling.DescribeInstanceRefreshesInput{AutoScalingGroupName: aws.String(groupName)})
+		require.NoError(t, err)
+		return out.InstanceRefreshes[0]
+	}
+	start := &autoscaling.StartInstanceRefreshInput{AutoScalingGroupName: aws.String(groupName), Preferences: &types.RefreshPreferences{
+		MinHealthyPercentage: aws.Int32(100), MaxHealthyPercentage: aws.Int32(200), InstanceWarmup: aws.Int32(0), SkipMatching: aws.Bool(false),
+	}}
+	started, err := d.api.StartInstanceRefresh(t.Context(), start)
+	require.NoError(t, err)
+	_, err = d.api.StartInstanceRefresh(t.Context(), start)
+	var inProgress *types.InstanceRefreshInProgressFault
+	require.ErrorAs(t, err, &inProgress)
+	require.Eventually(t, func() bool { return refresh().Status == types.InstanceRefreshStatusSuccessful }, 20*time.Second, 10*time.Millisecond)
+	require.Equal(t, *started.InstanceRefreshId, *refresh().InstanceRefreshId)
+	require.Equal(t, []int32{100, 0}, []int32{*refresh().PercentageComplete, *refresh().InstancesToUpdate})
+	require.NotNil(t, refresh().EndTime)
+	for _, i := range d.listed(2, types.LifecycleStateInService) {
+		require.Equal(t, "2", *i.LaunchTemplate.Version)
+		require.NotContains(t, []string{*before[0].InstanceId, *before[1].InstanceId}, *i.InstanceId)
+	}
+
+	// Instances that already have the template are skipped.
+	start.Preferences.SkipMatching = aws.Bool(true)
+	_, err = d.api.StartInstanceRefresh(t.Context(), start)
+	require.NoError(t, err)
+	after := d.group().Instances
+	require.Eventually(t, func() bool { return refresh().Status == types.InstanceRefreshStatusSuccessful }, 20*time.Second, 10*time.Millisecond)
+	require.ElementsMatch(t, ids(after), ids(d.group().Instances))
+
+	// A version that never becomes ready: cancelled, with the old ones in service.
+	_, err = d.ec2.CreateLaunchTemplateVersion(t.Context(), &ec2.CreateLaunchTemplateVersionInput{LaunchTemplateId: &d.launch, LaunchTemplateData: data("v3", "TEST_NEVER_READY=1")})
+	require.NoError(t, err)
+	_, err = d.api.StartInstanceRefresh(t.Context(), start)
+	require.NoError(t, err)
+	require.Eventually(t, func() bool { return len(d.group().Instances) == 4 }, 20*time.Second, 10*time.Millisecond)
+	_, err = d.api.CancelInstanceRefresh(t.Context(), &autoscaling.CancelInstanceRefreshInput{AutoScalingGroupName: aws.String(groupName)})
+	require.NoError(t, err)
+	require.Eventually(t, func() bool { return refresh().Status == types.InstanceRefreshStatusCancelled }, 20*time.Second, 10*time.Millisecond)
+	require.ElementsMatch(t, ids(after), ids(d.listed(2, types.LifecycleStateInService)))
+	_, err = d.api.CancelInstanceRefresh(t.Context(), &autoscaling.CancelInstanceRefreshInput{AutoScalingGroupName: aws.String(groupName)})
+	var none *types.ActiveInstanceRefreshNotFoundFault
+	require.ErrorAs(t, err, &none)
+}
+
+func ids(list []types.Instance) []string {
+	var all []string
+	for _, i := range list {
+		all = append(all, *i.InstanceId)
+	}
+	return all
+}
