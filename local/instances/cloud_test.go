@@ -95,6 +95,12 @@ type cloud struct {
 	targets   map[string]int32 // port by instance id
 	left      []string         // deregistered ids, in order
 	downloads int
+
+	orders   instances.GroupOrders              // what is asked of the group
+	report   instances.GroupReport              // the latest of the group
+	progress map[string]instances.RefreshReport // by id
+	refused  error                              // of reports
+	finished []instances.Activity               // in the order in which they ended
 }
 
 // environ is the environment file of a web instance.
@@ -117,7 +123,7 @@ func newCloud(t *testing.T, desired int, more ...string) *cloud {
 		t.Fatal(err)
 	}
 	sum := sha256.Sum256(data)
-	c := &cloud{artifact: data, sha256: hex.EncodeToString(sum[:]), targets: map[string]int32{}, templates: []string{environ(more...)}}
+	c := &cloud{artifact: data, sha256: hex.EncodeToString(sum[:]), targets: map[string]int32{}, progress: map[string]instances.RefreshReport{}, templates: []string{environ(more...)}}
 	c.groups = map[string]types.AutoScalingGroup{groupName: {
 		AutoScalingGroupName: aws.String(groupName), DesiredCapacity: new(int32(desired)),
 		TargetGroupARNs: []string{targetGroup},
@@ -134,6 +140,14 @@ func (c *cloud) change(change func(g *types.AutoScalingGroup)) {
 	g.LaunchTemplate = &template
 	change(&g)
 	c.groups[groupName] = g
+}
+
+// describe is what the API says of an instance from now on.
+func (c *cloud) describe(i types.Instance) {
+	c.change(func(g *types.AutoScalingGroup) {
+		others := slices.DeleteFunc(slices.Clone(g.Instances), func(other types.Instance) bool { return *other.InstanceId == *i.InstanceId })
+		g.Instances = append(others, i)
+	})
 }
 
 func (c *cloud) desire(n int) {
@@ -153,7 +167,7 @@ func (c *cloud) registered() map[string]int32 {
 }
 
 func (c *cloud) api() instances.API {
-	return instances.API{Groups: c, Templates: c, Targets: c, Parameters: c, Objects: c}
+	return instances.API{Groups: c, Templates: c, Targets: c, Parameters: c, Objects: c, Fleet: c}
 }
 
 func (c *cloud) DescribeAutoScalingGroups(context.Context, *autoscaling.DescribeAutoScalingGroupsInput, ...func(*autoscaling.Options)) (*autoscaling.DescribeAutoScalingGroupsOutput, error) {
@@ -224,4 +238,43 @@ func (c *cloud) DescribeTargetHealth(context.Context, *elb.DescribeTargetHealthI
 		})
 	}
 	return out, nil
+}
+
+func (c *cloud) ReportInstances(_ context.Context, report map[string]instances.GroupReport) (map[string]instances.GroupOrders, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.refused != nil {
+		return nil, c.refused
+	}
+	told, ok := report[groupName]
+	if !ok {
+		return nil, nil
+	}
+	c.report = told
+	for _, a := range told.Activities {
+		if a.EndTime != nil {
+			c.finished = append(c.finished, a)
+		}
+	}
+	if told.Refresh != nil {
+		c.progress[told.Refresh.InstanceRefreshID] = *told.Refresh
+	}
+	if r := told.Refresh; r != nil && r.EndTime != "" && c.orders.Refresh != nil && c.orders.Refresh.InstanceRefreshID == r.InstanceRefreshID {
+		c.orders.Refresh = nil
+	}
+	return map[string]instances.GroupOrders{groupName: c.orders}, nil
+}
+
+// last is the latest report of the group.
+func (c *cloud) last() instances.GroupReport {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.report
+}
+
+// ended are the activities that have ended.
+func (c *cloud) ended() []instances.Activity {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.finished)
 }

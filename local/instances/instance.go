@@ -59,7 +59,7 @@ func (g *group) terminate(i *instance, reason, cause string, now time.Time) {
 	if i.leaving != "" || i.State == Terminated {
 		return
 	}
-	i.leaving = reason
+	i.leaving, i.State, i.Lifecycle, i.Reason = reason, Draining, "Terminating", reason
 	if i.ending == nil {
 		i.ending = g.newActivity("Terminating EC2 instance: "+i.ID, cause, statusInProgress, now)
 	}
@@ -154,7 +154,11 @@ func (m *Manager) boot(i *instance) (*process.Process, error) {
 	if err := m.released(i.booted, i); err != nil {
 		return p, err
 	}
-	m.update(func() { i.Lifecycle = "Pending" })
+	m.update(func() {
+		if i.leaving == "" {
+			i.Lifecycle = "Pending"
+		}
+	})
 	for _, arn := range m.targetGroups(i) {
 		if _, err := m.o.API.Targets.RegisterTargets(ctx, &elb.RegisterTargetsInput{
 			TargetGroupArn: &arn, Targets: []elbtypes.TargetDescription{i.target()},
@@ -163,11 +167,19 @@ func (m *Manager) boot(i *instance) (*process.Process, error) {
 		}
 		m.update(func() { i.targetGroups = append(i.targetGroups, arn) })
 	}
-	m.update(func() {
-		i.Version, i.State, i.Lifecycle, i.Served = version, InService, string(types.LifecycleStateInService), time.Now()
+	m.mu.Lock()
+	i.Version = version
+	asked := i.leaving
+	if asked == "" {
+		i.State, i.Lifecycle, i.Served = InService, string(types.LifecycleStateInService), time.Now()
 		i.starting.end(statusSuccessful, "", i.Served)
 		i.group.problem = ""
-	})
+	}
+	m.touch()
+	m.mu.Unlock()
+	if asked != "" {
+		return p, nil
+	}
 	m.o.Log.Info("instance in service", "instance", i.ID, "group", i.Group, "version", version,
 		"url", "http://"+httpAddr, "after", time.Since(i.Launched).Round(time.Millisecond))
 	return p, nil
