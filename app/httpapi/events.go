@@ -104,13 +104,20 @@ func NewStreams(o StreamOptions) (*Streams, error) {
 	return s, nil
 }
 
+// leavingPace is how many streams a second an instance that drains sends away: a
+// handful that do not make a fleet wait, and of thousands no more than others
+// take in.
+const leavingPace = 50
+
 // Drain ends all streams with a hint to resume, each at a moment of its own
-// between after and after+over from now, so that the clients do not come to the
-// other instances all at once. Streams that are opened meanwhile are served and
-// end with the others: a browser gives up on a stream that is refused.
+// between after and at most after+over from now, so that the clients do not come
+// to the other instances all at once: leavingPace of them a second when over
+// allows. Streams that are opened meanwhile are served and end with the others: a
+// browser gives up on a stream that is refused.
 func (s *Streams) Drain(after, over time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	over = min(over, time.Duration(s.total)*time.Second/leavingPace)
 	select {
 	case <-s.draining:
 		return
