@@ -2,8 +2,8 @@
 // errors as RFC 9457 problems, and the endpoints that say how an instance is.
 //
 // A request passes, in this order: request id, trace and access log, recovery,
-// security headers, cross-site protection, the default deadlines, the route's
-// body limit and timeout, authentication, the route's role, compression, the
+// security headers, cross-site protection, the default deadlines, its turn when
+// there is more load than capacity, the route's body limit and timeout, authentication, the route's role, compression, the
 // handler. Errors are never compressed.
 //
 // # Cookies
@@ -19,6 +19,7 @@ package httpapi
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -32,6 +33,7 @@ import (
 	"github.com/loadbearing/loadbearing/app/auth"
 	"github.com/loadbearing/loadbearing/app/compress"
 	"github.com/loadbearing/loadbearing/app/connections"
+	"github.com/loadbearing/loadbearing/app/shed"
 )
 
 // Limits of one request.
@@ -61,6 +63,7 @@ type Options struct {
 	Now      func() time.Time // time.Now outside of tests
 
 	Connections *connections.Gauge // counts requests, streams and sockets; default one of its own
+	Shed        *shed.Limiter      // refuses requests under /v1 above capacity; nil refuses none
 
 	Storage   app.Storage
 	Uploads   app.Uploads
@@ -97,6 +100,10 @@ type route struct {
 	access access
 	stream bool // sets its own limits and deadlines; never compressed
 
+	// continues tells whether a request goes on with something its client has begun;
+	// such a request is refused last above capacity. Nil: none does.
+	continues func(*http.Request) bool
+
 	// breach says that an answer may hold a secret (a token, also a future one
 	// in the body) beside what the request said. Its length must not tell how
 	// much of the one repeats the other, so it is never compressed; the package
@@ -118,34 +125,34 @@ func (a *api) routes() []route {
 	return []route{
 		{method: "POST", path: "/v1/auth/register", handle: a.register, breach: true},
 		{method: "POST", path: "/v1/auth/login", handle: a.login, breach: true},
-		{method: "POST", path: "/v1/auth/refresh", handle: a.refresh, breach: true},
-		{method: "POST", path: "/v1/auth/logout", handle: a.rechecking(a.logout), breach: true},
+		{method: "POST", path: "/v1/auth/refresh", handle: a.refresh, breach: true, continues: always},
+		{method: "POST", path: "/v1/auth/logout", handle: a.rechecking(a.logout), breach: true, continues: always},
 		{method: "DELETE", path: "/v1/auth/sessions", handle: a.rechecking(a.logoutEverywhere), access: viewer, breach: true},
 		{method: "GET", path: "/v1/me", handle: a.me, access: viewer},
 
 		{method: "GET", path: "/v1/projects", handle: a.listProjects, access: viewer},
 		{method: "POST", path: "/v1/projects", handle: a.createProject, access: editor},
 		{method: "GET", path: "/v1/projects/{project}", handle: a.getProject, access: viewer},
-		{method: "PATCH", path: "/v1/projects/{project}", handle: a.updateProject, access: editor},
+		{method: "PATCH", path: "/v1/projects/{project}", handle: a.updateProject, access: editor, continues: conditional},
 		{method: "DELETE", path: "/v1/projects/{project}", handle: a.deleteProject, access: owner},
 
 		{method: "POST", path: "/v1/projects/{project}/images", handle: a.uploadImage, access: editor, stream: true},
 		{method: "GET", path: "/v1/jobs/{job}", handle: a.getJob, access: viewer},
-		{method: "GET", path: "/v1/images/{image}/content", handle: a.imageContent, access: viewer, stream: true},
+		{method: "GET", path: "/v1/images/{image}/content", handle: a.imageContent, access: viewer, stream: true, continues: conditional},
 
 		{method: "POST", path: "/v1/projects/{project}/videos", handle: a.uploadVideo, access: editor, stream: true},
 		{method: "POST", path: "/v1/projects/{project}/uploads", handle: a.createUpload, access: editor},
-		{method: "GET", path: "/v1/uploads/{upload}", handle: a.getUpload, access: editor},
-		{method: "POST", path: "/v1/uploads/{upload}/parts", handle: a.requestParts, access: editor, breach: true},
-		{method: "POST", path: "/v1/uploads/{upload}/complete", handle: a.completeUpload, access: editor, stream: true},
-		{method: "DELETE", path: "/v1/uploads/{upload}", handle: a.deleteUpload, access: editor},
+		{method: "GET", path: "/v1/uploads/{upload}", handle: a.getUpload, access: editor, continues: always},
+		{method: "POST", path: "/v1/uploads/{upload}/parts", handle: a.requestParts, access: editor, breach: true, continues: always},
+		{method: "POST", path: "/v1/uploads/{upload}/complete", handle: a.completeUpload, access: editor, stream: true, continues: always},
+		{method: "DELETE", path: "/v1/uploads/{upload}", handle: a.deleteUpload, access: editor, continues: always},
 
 		{method: "GET", path: "/v1/projects/{project}/videos", handle: a.listVideos, access: viewer},
 		{method: "GET", path: "/v1/videos/{video}", handle: a.getVideo, access: viewer},
 		{method: "DELETE", path: "/v1/videos/{video}", handle: a.deleteVideo, access: editor},
-		{method: "GET", path: "/v1/videos/{video}/content", handle: a.videoContent, access: viewer, stream: true},
+		{method: "GET", path: "/v1/videos/{video}/content", handle: a.videoContent, access: viewer, stream: true, continues: conditional},
 
-		{method: "GET", path: "/v1/events", handle: a.events, access: viewer, stream: true},
+		{method: "GET", path: "/v1/events", handle: a.events, access: viewer, stream: true, continues: resumed},
 
 		{method: "GET", path: "/v1/webhook", handle: a.getWebhook, access: owner},
 		{method: "PUT", path: "/v1/webhook", handle: a.setWebhook, access: owner, breach: true},
@@ -203,6 +210,14 @@ func NewStatus(o Options) (http.Handler, error) {
 // serve wraps a route's handler in what the route says of itself.
 func (a *api) serve(r route) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if a.Shed != nil {
+			ended, err := a.turn(r, req)
+			if err != nil {
+				a.problem(w, req, err)
+				return
+			}
+			defer ended()
+		}
 		if !r.stream {
 			ctx, cancel := context.WithTimeout(req.Context(), requestTimeout)
 			defer cancel()
@@ -221,6 +236,54 @@ func (a *api) serve(r route) http.Handler {
 			a.problem(w, req, err)
 		}
 	})
+}
+
+// turn waits for a request's turn and returns what to call at its end. Nothing
+// of the request is looked at but its header, and nothing else is asked. A
+// stream takes its turn like any request and gives its place up at once: how long
+// it lasts is up to its client, and each kind has a limit of its own.
+func (a *api) turn(r route, req *http.Request) (ended func(), err error) {
+	class := shed.Begins
+	if r.continues != nil && r.continues(req) {
+		class = shed.Continues
+	}
+	permit, err := a.Shed.Acquire(req.Context(), class)
+	if errors.Is(err, shed.ErrOverloaded) {
+		return nil, &app.Error{Code: codeOverloaded, Message: "there are more requests than can be served now; try again later", Err: err}
+	}
+	if err != nil {
+		return nil, err
+	}
+	if r.stream {
+		permit.Drop()
+		return func() {}, nil
+	}
+	ctx := req.Context()
+	return func() {
+		if ctx.Err() != nil { // the client has left
+			permit.Drop()
+			return
+		}
+		permit.Record()
+	}, nil
+}
+
+func always(*http.Request) bool { return true }
+
+// conditional tells whether a client has a version of what it asks for, or a
+// part of it.
+func conditional(req *http.Request) bool {
+	for _, name := range [...]string{"Range", "If-Range", "If-Match", "If-None-Match", "If-Modified-Since"} {
+		if req.Header.Get(name) != "" {
+			return true
+		}
+	}
+	return false
+}
+
+// resumed tells whether a client of an event stream was connected before.
+func resumed(req *http.Request) bool {
+	return req.Header.Get("Last-Event-ID") != "" || req.URL.Query().Has("last_event_id")
 }
 
 func (a *api) authorize(r route, req *http.Request) error {

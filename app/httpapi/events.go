@@ -160,7 +160,7 @@ func (s *Streams) acquire(user uuid.UUID) (release func(), err error) {
 		return nil, app.Errorf(codeTooManyStreams, "you have %d event streams open, which is as many as you may; close one", s.o.PerUser)
 	}
 	if s.total >= s.o.Total {
-		return nil, app.Errorf(app.CodeUnavailable, "no more event streams can be opened here now; try again")
+		return nil, app.Errorf(codeOverloaded, "no more event streams can be opened here now; try again later")
 	}
 	s.total++
 	s.users[user]++

@@ -653,7 +653,7 @@ func TestStreamsAreLimited(t *testing.T) {
 	openSocket(t, in.url, in.person.cookie(), "")
 	in.person.get("/v1/events").problem(http.StatusTooManyRequests, "too_many_streams")
 	openStream(t, in.url, other.cookie(), "")
-	other.get("/v1/events").problem(http.StatusServiceUnavailable, "unavailable")
+	other.get("/v1/events").problem(http.StatusServiceUnavailable, "overloaded")
 	one.close()
 	require.Eventually(t, func() bool {
 		s, res := tryStream(t, in.url, other.cookie())

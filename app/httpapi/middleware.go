@@ -156,6 +156,9 @@ func (a *api) finish(req *http.Request, s *scope, aborted bool) {
 	if !strings.Contains(pattern, "/v1/") && s.status < http.StatusInternalServerError {
 		level = slog.LevelDebug // probes would drown the rest
 	}
+	if app.CodeOf(s.err) == codeOverloaded {
+		level = slog.LevelDebug // counted
+	}
 	if !a.Log.Enabled(req.Context(), level) {
 		return
 	}

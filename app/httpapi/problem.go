@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"math/rand/v2"
 	"net/http"
+	"strconv"
 
 	"github.com/loadbearing/loadbearing/app"
 )
@@ -16,6 +18,7 @@ const (
 	codePreconditionFailed   app.Code = "precondition_failed"
 	codePreconditionRequired app.Code = "precondition_required"
 	codeTimeout              app.Code = "timeout"
+	codeOverloaded           app.Code = "overloaded" // more than there is capacity for
 )
 
 // Problem is the body of every error (RFC 9457). Its type is about:blank: the
@@ -38,6 +41,11 @@ type Quota struct {
 	AllowedBytes int64 `json:"allowed_bytes"`
 }
 
+// mostRetryAfter is the longest a client is told to stay away when there is too
+// much load, in seconds. Each is told a time of its own, so that they do not come
+// back together.
+const mostRetryAfter = 5
+
 func statusOf(code app.Code) int {
 	switch code {
 	case app.CodeInvalid, codeDigestMismatch:
@@ -56,7 +64,7 @@ func statusOf(code app.Code) int {
 		return http.StatusUnsupportedMediaType
 	case app.CodeRange:
 		return http.StatusRequestedRangeNotSatisfiable
-	case app.CodeUnavailable:
+	case app.CodeUnavailable, codeOverloaded:
 		return http.StatusServiceUnavailable
 	case codeMethodNotAllowed:
 		return http.StatusMethodNotAllowed
@@ -92,7 +100,7 @@ func (a *api) problem(w http.ResponseWriter, req *http.Request, err error) {
 	p.Status = statusOf(p.Code)
 	p.Title = http.StatusText(p.Status)
 	s.err = err
-	if p.Status >= http.StatusInternalServerError {
+	if p.Status >= http.StatusInternalServerError && p.Code != codeOverloaded { // a line for each would be load too
 		level := slog.LevelError
 		if p.Code == app.CodeUnavailable {
 			level = slog.LevelWarn
@@ -113,7 +121,11 @@ func (a *api) problem(w http.ResponseWriter, req *http.Request, err error) {
 		// RFC 9110, 11.6.1, wants a challenge; Cookie is the scheme this API has.
 		h.Set("WWW-Authenticate", `Cookie realm="loadbearing", cookie-name="`+accessCookie+`"`)
 	case http.StatusServiceUnavailable:
-		h.Set("Retry-After", "1")
+		after := 1
+		if p.Code == codeOverloaded {
+			after += rand.IntN(mostRetryAfter)
+		}
+		h.Set("Retry-After", strconv.Itoa(after))
 	}
 	w.WriteHeader(p.Status)
 	_ = json.NewEncoder(w).Encode(p)

@@ -3,6 +3,7 @@ package httpapi
 import (
 	"encoding/json"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -88,4 +89,28 @@ func TestSecureIsLeftOutOnLoopbackOverHTTPOnly(t *testing.T) {
 		}
 		require.Equal(t, c.secure, secure(req), "%+v", c)
 	}
+}
+
+func TestWhatGoesOnIsRefusedLast(t *testing.T) {
+	t.Parallel()
+	goesOn := func(header ...string) (routes []string) {
+		for _, r := range (&api{}).routes() {
+			req := httptest.NewRequest(r.method, r.path, nil)
+			for i := 0; i < len(header); i += 2 {
+				req.Header.Set(header[i], header[i+1])
+			}
+			if r.continues != nil && r.continues(req) {
+				routes = append(routes, r.method+" "+r.path)
+			}
+		}
+		return routes
+	}
+	always := []string{
+		"POST /v1/auth/refresh", "POST /v1/auth/logout", "GET /v1/uploads/{upload}", "POST /v1/uploads/{upload}/parts",
+		"POST /v1/uploads/{upload}/complete", "DELETE /v1/uploads/{upload}",
+	}
+	content := []string{"GET /v1/images/{image}/content", "GET /v1/videos/{video}/content"}
+	require.ElementsMatch(t, always, goesOn())
+	require.ElementsMatch(t, append([]string{"PATCH /v1/projects/{project}"}, append(content, always...)...), goesOn("Range", "bytes=10-"))
+	require.ElementsMatch(t, append([]string{"GET /v1/events"}, always...), goesOn("Last-Event-ID", "7"))
 }

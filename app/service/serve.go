@@ -19,6 +19,7 @@ import (
 	"github.com/loadbearing/loadbearing/app/outbox"
 	"github.com/loadbearing/loadbearing/app/postgres"
 	"github.com/loadbearing/loadbearing/app/redis"
+	"github.com/loadbearing/loadbearing/app/shed"
 	"github.com/loadbearing/loadbearing/app/stream"
 	"github.com/loadbearing/loadbearing/internal/contract"
 )
@@ -60,12 +61,17 @@ func (p program) serve(ctx context.Context) error {
 	}
 	// The streams are gone when requests are cut off, with time to spare for the last of them to close.
 	defer context.AfterFunc(ctx, func() { streams.Drain(s.Process.DrainDelay, s.Process.ShutdownTimeout*3/4) })()
+	// With a connection of the pool for each, no request waits for another.
+	limiter, err := shed.New(shed.Options{Least: s.Database.Connections, Log: log, Metrics: reg})
+	if err != nil {
+		return err
+	}
 	active := connections.NewGauge(time.Now)
 	handler, err := httpapi.New(httpapi.Options{
 		Auth: auth.NewService(db.Users(), db.Sessions(), keys, time.Now), Keys: keys,
 		Users: db.Users(), Projects: db.Projects(), Jobs: db.Jobs(), Videos: db.Videos(),
 		Objects: objects, Multipart: objects, Storage: db.Storage(s.Limits.TenantQuota), Uploads: db.Uploads(), Webhooks: db.Webhooks(),
-		Status: status, Log: log, Metrics: reg, Now: time.Now, Streams: streams, Connections: active,
+		Status: status, Log: log, Metrics: reg, Now: time.Now, Streams: streams, Connections: active, Shed: limiter,
 		MaxImageBytes: s.Limits.ImageBytes, MaxVideoBytes: s.Limits.VideoBytes, MaxUploads: s.Limits.Uploads,
 	})
 	if err != nil {
@@ -84,7 +90,7 @@ func (p program) serve(ctx context.Context) error {
 		Metrics: relayed,
 	}
 	sweeper := &objectstore.Sweeper{Store: objects, Removals: db.Removals(), Log: log, Now: time.Now}
-	work := []func(context.Context){relay.Run, sweeper.Run, func(ctx context.Context) { deliver(ctx, hub, streams) }}
+	work := []func(context.Context){relay.Run, sweeper.Run, limiter.Run, func(ctx context.Context) { deliver(ctx, hub, streams) }}
 	if s.Process.Group != "" {
 		publisher, err := connections.NewPublisher(connections.Options{
 			API: cloudwatch.NewFromConfig(cfg), Gauge: active, Group: s.Process.Group, Interval: s.Process.ConnectionsInterval, Log: log, Metrics: reg,
