@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/aws/constructs-go/constructs/v10"
+
+	"github.com/loadbearing/loadbearing/constructs/fleet"
 )
 
 // Context keys of the CDK app: cdk synth -c env=prod -c region=eu-west-1.
@@ -110,9 +112,15 @@ type FleetSettings struct {
 	Desired       int // instances asked for at the first deployment
 
 	// What the group scales on; 0 leaves one out.
-	RequestsPerInstance int // requests a minute from the load balancer
-	CPUPercent          int
-	BacklogPerInstance  int // jobs that wait
+	ConnectionsPerInstance int // requests, event streams and sockets open at a time
+	CPUPercent             int
+	BacklogPerInstance     int // jobs that wait
+
+	// Schedule changes the bounds of the group at set times, of the color that serves.
+	Schedule []fleet.ScheduledFloor
+	// Warm is how many stopped instances each color keeps ready, which cost their
+	// volumes; an idle color has Desired of them if that is more.
+	Warm int
 }
 
 // Dev is small and cheap, and leaves nothing behind when deleted: two web
@@ -136,7 +144,8 @@ func Dev() Settings {
 		Web: FleetSettings{
 			InstanceTypes: map[Architecture]string{ARM64: "t4g.small", X8664: "t3.small"},
 			Min:           2, Desired: 2, Max: 4,
-			RequestsPerInstance: 3000, CPUPercent: 60,
+			// Far below what an instance holds, so that a laptop can show the fleet grow.
+			ConnectionsPerInstance: 500, CPUPercent: 60,
 		},
 		Worker: FleetSettings{
 			InstanceTypes: map[Architecture]string{ARM64: "t4g.medium", X8664: "t3.medium"},
@@ -169,7 +178,16 @@ func Prod() Settings {
 		Web: FleetSettings{
 			InstanceTypes: map[Architecture]string{ARM64: "m7g.large", X8664: "m7i.large"},
 			Min:           3, Desired: 3, Max: 24,
-			RequestsPerInstance: 12000, CPUPercent: 60,
+			// An instance holds 10,000 event streams (LOADBEARING_STREAMS). Two zones that take
+			// over those of a third then have 6,000 each, and the rest is for what comes in
+			// the minutes that scaling out takes.
+			ConnectionsPerInstance: 4000, CPUPercent: 60,
+			// By night two zones are enough. Nothing but the floor changes: load keeps what it needs.
+			Schedule: []fleet.ScheduledFloor{
+				{Name: "Night", Cron: "0 22 * * *", TimeZone: "America/New_York", Min: 2},
+				{Name: "Day", Cron: "0 6 * * *", TimeZone: "America/New_York", Min: 3},
+			},
+			Warm: 3, // one for each zone
 		},
 		Worker: FleetSettings{
 			InstanceTypes: map[Architecture]string{ARM64: "c7g.xlarge", X8664: "c7i.xlarge"},

@@ -54,10 +54,19 @@ func NewWeb(scope constructs.Construct, s Settings, n *Network, d *Data, m *Mess
 
 	web := fleetProps(s, n, s.Web)
 	web.Fleet, web.Command = contract.FleetWeb, commandServe
-	web.RequestsPerInstance, web.CPUPercent = s.Web.RequestsPerInstance, s.Web.CPUPercent
-	web.Color, web.TargetGroup = contract.ColorBlue, w.LoadBalancer.Blue
+	// What is open decides: an event stream costs memory and no processor time. The
+	// processor is second, for requests too short to be seen open. How many requests
+	// there are is no third: one may cost a thousand times what another does.
+	web.ConnectionsPerInstance, web.CPUPercent = s.Web.ConnectionsPerInstance, s.Web.CPUPercent
+	if s.Web.Warm > 0 {
+		// The default maximum would keep the whole group ready, twice.
+		web.WarmPool = fleet.WarmPool{MinSize: s.Web.Warm, MaxPrepared: max(s.Web.Warm, s.Web.Desired)}
+	}
+	web.Color, web.TargetGroup, web.Schedule = contract.ColorBlue, w.LoadBalancer.Blue, s.Web.Schedule
 	w.Blue = fleet.New(stack, "WebBlue", web)
 
+	// The schedule moves with the traffic, which the release controller does.
+	web.Schedule = nil
 	web.Color, web.TargetGroup = contract.ColorGreen, w.LoadBalancer.Green
 	web.Standby, web.MinCapacity, web.DesiredCapacity = true, 0, 0
 	w.Green = fleet.New(stack, "WebGreen", web)

@@ -65,6 +65,50 @@ func TestWebAndEdge(t *testing.T) {
 	}
 }
 
+// Both colors scale alike; what would fill an idle one is on the other only.
+func TestWebFleetsScaleOnConnections(t *testing.T) {
+	for name, settings := range map[string]stacks.Settings{"dev": stacks.Dev(), "prod": stacks.Prod()} {
+		t.Run(name, func(t *testing.T) {
+			texts, environment := build(t, settings)
+			web := parse(t, texts["loadbearing-"+name+"-web"])
+			targets := map[string]float64{}
+			for _, policy := range ofType(web, "AWS::AutoScaling::ScalingPolicy") {
+				configuration := policy["TargetTrackingConfiguration"].(map[string]any)
+				metric := configuration["CustomizedMetricSpecification"]
+				if metric == nil {
+					metric = configuration["PredefinedMetricSpecification"]
+				}
+				what := "backlog"
+				for _, key := range []string{"MetricName", "PredefinedMetricType"} {
+					if value, found := metric.(map[string]any)[key]; found {
+						what = value.(string)
+					}
+				}
+				group := policy["AutoScalingGroupName"].(map[string]any)["Ref"].(string)
+				targets[strings.SplitN(group, "Group", 2)[0]+" "+what] = configuration["TargetValue"].(float64)
+			}
+			require.Equal(t, map[string]float64{
+				"WebBlue ActiveConnections": float64(settings.Web.ConnectionsPerInstance), "WebBlue ASGAverageCPUUtilization": 60,
+				"WebGreen ActiveConnections": float64(settings.Web.ConnectionsPerInstance), "WebGreen ASGAverageCPUUtilization": 60,
+				"WorkerBlue backlog": float64(settings.Worker.BacklogPerInstance),
+			}, targets)
+			require.Positive(t, settings.Web.ConnectionsPerInstance)
+			require.Len(t, environment.Web.Blue.Schedule, len(settings.Web.Schedule))
+			require.Empty(t, environment.Web.Green.Schedule)
+			pools := ofType(web, "AWS::AutoScaling::WarmPool")
+			if settings.Web.Warm == 0 {
+				require.Empty(t, pools)
+				return
+			}
+			require.Len(t, pools, 2)
+			for _, pool := range pools {
+				require.InDelta(t, settings.Web.Warm, pool["MinSize"], 0)
+				require.InDelta(t, settings.Web.Desired, pool["MaxGroupPreparedCapacity"], 0)
+			}
+		})
+	}
+}
+
 // mediaCORS is the only CORS rule of the data stack's buckets.
 func mediaCORS(data template) map[string]any {
 	rules := ofType(data, "AWS::S3::Bucket")[0]["CorsConfiguration"].(map[string]any)["CorsRules"].([]any)
