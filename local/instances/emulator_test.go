@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -33,6 +34,7 @@ type deployed struct {
 	api    *autoscaling.Client
 	ec2    *ec2.Client
 	launch string // id of the launch template
+	read   atomic.Int64
 }
 
 // deploy puts into an emulator what the fake cloud has: the artifact, its
@@ -83,6 +85,7 @@ func deploy(t *testing.T, desired int32, hooks ...*autoscaling.PutLifecycleHookI
 	}
 	d.running = run(t, c, func(o *instances.Options) {
 		o.API, o.Poll, o.Minute = instances.NewAPI(cfg), 100*time.Millisecond, time.Second
+		o.API.Groups = counted{o.API.Groups, &d.read}
 	})
 	return d
 }
@@ -234,4 +237,188 @@ func ids(list []types.Instance) []string {
 		all = append(all, *i.InstanceId)
 	}
 	return all
+}
+
+func name() *string { return aws.String(groupName) }
+
+// lifecycle waits until an instance is in a state, "" when it is listed no more.
+func (d *deployed) lifecycle(id string, state types.LifecycleState) {
+	d.t.Helper()
+	var is types.LifecycleState
+	require.Eventually(d.t, func() bool {
+		out, err := d.api.DescribeAutoScalingInstances(d.t.Context(), &autoscaling.DescribeAutoScalingInstancesInput{InstanceIds: []string{id}})
+		require.NoError(d.t, err)
+		is = ""
+		if len(out.AutoScalingInstances) == 1 {
+			is = types.LifecycleState(*out.AutoScalingInstances[0].LifecycleState)
+		}
+		return is == state
+	}, 20*time.Second, 5*time.Millisecond, "instance %s is %q, not %q", id, is, state)
+}
+
+// activity waits for the activity that ends with a status and whose description
+// names the instance.
+func (d *deployed) activity(description string, status types.ScalingActivityStatusCode) types.Activity {
+	d.t.Helper()
+	var found types.Activity
+	require.Eventually(d.t, func() bool {
+		for _, a := range d.activities() {
+			if *a.Description == description && a.StatusCode == status {
+				found = a
+				return true
+			}
+		}
+		return false
+	}, 20*time.Second, 10*time.Millisecond, "no %s activity %q", status, description)
+	return found
+}
+
+func TestInstancesDoWhatTheAPIAsks(t *testing.T) {
+	t.Parallel()
+	d := deploy(t, 3)
+	listed := ids(d.listed(3, types.LifecycleStateInService))
+
+	// Terminated and replaced; terminated for good.
+	answer, err := d.api.TerminateInstanceInAutoScalingGroup(t.Context(), &autoscaling.TerminateInstanceInAutoScalingGroupInput{
+		InstanceId: &listed[0], ShouldDecrementDesiredCapacity: aws.Bool(false),
+	})
+	require.NoError(t, err)
+	done := d.activity("Terminating EC2 instance: "+listed[0], types.ScalingActivityStatusCodeSuccessful)
+	require.Equal(t, *answer.Activity.ActivityId, *done.ActivityId)
+	require.Regexp(t, "^At .* instance "+listed[0]+` was taken out of service in response to a user request\.$`, *done.Cause)
+	require.NotContains(t, ids(d.listed(3, types.LifecycleStateInService)), listed[0])
+	_, err = d.api.TerminateInstanceInAutoScalingGroup(t.Context(), &autoscaling.TerminateInstanceInAutoScalingGroupInput{
+		InstanceId: &listed[1], ShouldDecrementDesiredCapacity: aws.Bool(true),
+	})
+	require.NoError(t, err)
+	done = d.activity("Terminating EC2 instance: "+listed[1], types.ScalingActivityStatusCodeSuccessful)
+	require.Contains(t, *done.Cause, "in response to a user request, shrinking the capacity from 3 to 2.")
+	left := ids(d.listed(2, types.LifecycleStateInService))
+	require.NotContains(t, left, listed[1])
+	require.Contains(t, left, listed[2])
+	launched := len(d.Instances())
+
+	// Protected from scale-in: of two, the other goes; of one, none.
+	_, err = d.api.SetInstanceProtection(t.Context(), &autoscaling.SetInstanceProtectionInput{
+		AutoScalingGroupName: name(), InstanceIds: []string{listed[2]}, ProtectedFromScaleIn: aws.Bool(true),
+	})
+	require.NoError(t, err)
+	desire := func(n int32) {
+		_, err := d.api.SetDesiredCapacity(t.Context(), &autoscaling.SetDesiredCapacityInput{AutoScalingGroupName: name(), DesiredCapacity: &n})
+		require.NoError(t, err)
+	}
+	desire(1)
+	require.Equal(t, []string{listed[2]}, ids(d.listed(1, types.LifecycleStateInService)))
+	desire(0)
+	stuck := d.activity("Terminating EC2 instances", types.ScalingActivityStatusCodeCancelled)
+	require.Equal(t, "Could not scale to desired capacity because all remaining instances are protected from scale-in.", *stuck.StatusMessage)
+	require.Equal(t, []string{listed[2]}, ids(d.listed(1, types.LifecycleStateInService)))
+	require.Len(t, d.Instances(), launched, "none was launched meanwhile")
+	desire(1)
+
+	// Standby and back.
+	_, err = d.api.EnterStandby(t.Context(), &autoscaling.EnterStandbyInput{AutoScalingGroupName: name(), InstanceIds: []string{listed[2]}, ShouldDecrementDesiredCapacity: aws.Bool(true)})
+	require.NoError(t, err)
+	d.lifecycle(listed[2], types.LifecycleStateStandby)
+	require.Equal(t, int32(0), *d.group().DesiredCapacity)
+	require.Len(t, d.in(instances.Standby), 1)
+	_, err = d.api.ExitStandby(t.Context(), &autoscaling.ExitStandbyInput{AutoScalingGroupName: name(), InstanceIds: []string{listed[2]}})
+	require.NoError(t, err)
+	d.lifecycle(listed[2], types.LifecycleStateInService)
+	require.Equal(t, int32(1), *d.group().DesiredCapacity)
+	require.Len(t, d.Instances(), launched, "none was launched meanwhile")
+
+	// Set unhealthy, with the replacement suspended at first.
+	_, err = d.api.SuspendProcesses(t.Context(), &autoscaling.SuspendProcessesInput{AutoScalingGroupName: name(), ScalingProcesses: []string{"ReplaceUnhealthy"}})
+	require.NoError(t, err)
+	require.Equal(t, "ReplaceUnhealthy", *d.group().SuspendedProcesses[0].ProcessName)
+	_, err = d.api.SetInstanceHealth(t.Context(), &autoscaling.SetInstanceHealthInput{InstanceId: &listed[2], HealthStatus: aws.String("Unhealthy")})
+	require.NoError(t, err)
+	d.readings(5)
+	require.Equal(t, "Unhealthy", *d.listed(1, types.LifecycleStateInService)[0].HealthStatus)
+	_, err = d.api.ResumeProcesses(t.Context(), &autoscaling.ResumeProcessesInput{AutoScalingGroupName: name()})
+	require.NoError(t, err)
+	done = d.activity("Terminating EC2 instance: "+listed[2], types.ScalingActivityStatusCodeSuccessful)
+	require.Contains(t, *done.Cause, "an instance was taken out of service in response to a user health-check.")
+	next := d.listed(1, types.LifecycleStateInService)[0]
+	require.Contains(t, *d.activity("Launching a new EC2 instance: "+*next.InstanceId, types.ScalingActivityStatusCodeSuccessful).Cause,
+		"an instance was launched in response to an unhealthy instance needing to be replaced.")
+
+	// Nothing is launched while that is suspended.
+	_, err = d.api.SuspendProcesses(t.Context(), &autoscaling.SuspendProcessesInput{AutoScalingGroupName: name(), ScalingProcesses: []string{"Launch"}})
+	require.NoError(t, err)
+	desire(2)
+	d.readings(5)
+	d.listed(1, types.LifecycleStateInService)
+	_, err = d.api.ResumeProcesses(t.Context(), &autoscaling.ResumeProcessesInput{AutoScalingGroupName: name(), ScalingProcesses: []string{"Launch"}})
+	require.NoError(t, err)
+	d.listed(2, types.LifecycleStateInService)
+}
+
+func TestLifecycleHooksHoldInstances(t *testing.T) {
+	t.Parallel()
+	d := deploy(t, 1,
+		&autoscaling.PutLifecycleHookInput{LifecycleHookName: aws.String(contract.HookBoot), LifecycleTransition: aws.String("autoscaling:EC2_INSTANCE_LAUNCHING")},
+		&autoscaling.PutLifecycleHookInput{LifecycleHookName: aws.String("warm"), LifecycleTransition: aws.String("autoscaling:EC2_INSTANCE_LAUNCHING")},
+		&autoscaling.PutLifecycleHookInput{LifecycleHookName: aws.String(contract.HookDrain), LifecycleTransition: aws.String("autoscaling:EC2_INSTANCE_TERMINATING"), HeartbeatTimeout: aws.Int32(30)},
+		&autoscaling.PutLifecycleHookInput{LifecycleHookName: aws.String("backup"), LifecycleTransition: aws.String("autoscaling:EC2_INSTANCE_TERMINATING"), DefaultResult: aws.String("CONTINUE"), HeartbeatTimeout: aws.Int32(2)},
+	)
+	id := *d.listed(1, types.LifecycleStatePendingWait)[0].InstanceId
+	complete := func(hook, result string) error {
+		_, err := d.api.CompleteLifecycleAction(t.Context(), &autoscaling.CompleteLifecycleActionInput{
+			AutoScalingGroupName: name(), LifecycleHookName: &hook, InstanceId: &id, LifecycleActionResult: &result,
+		})
+		return err
+	}
+	require.ErrorContains(t, complete("backup", "CONTINUE"), "No active Lifecycle Action found with instance ID "+id)
+	require.ErrorContains(t, complete("warm", "PERHAPS"), "must be CONTINUE or ABANDON")
+	require.NoError(t, complete("warm", "ABANDON"))
+	d.lifecycle(id, "")
+	require.Contains(t, *d.activity("Launching a new EC2 instance: "+id, types.ScalingActivityStatusCodeFailed).StatusMessage, "lifecycle action abandoned by hook warm: ABANDON")
+	var next types.Instance
+	require.Eventually(t, func() bool {
+		listed := d.group().Instances
+		if len(listed) != 1 || *listed[0].InstanceId == id {
+			return false
+		}
+		next = listed[0]
+		return next.LifecycleState == types.LifecycleStatePendingWait
+	}, 20*time.Second, 10*time.Millisecond)
+	id = *next.InstanceId
+	d.readings(3)
+	d.lifecycle(id, types.LifecycleStatePendingWait) // also once it is ready: one hook is left
+	require.NoError(t, complete("warm", "CONTINUE"))
+	d.lifecycle(id, types.LifecycleStateInService)
+
+	// The drain hook ends with the process, the other with its heartbeat timeout,
+	// two seconds after the last heartbeat.
+	_, err := d.api.SetDesiredCapacity(t.Context(), &autoscaling.SetDesiredCapacityInput{AutoScalingGroupName: name(), DesiredCapacity: aws.Int32(0)})
+	require.NoError(t, err)
+	d.lifecycle(id, types.LifecycleStateTerminatingWait)
+	require.Eventually(t, func() bool { return complete(contract.HookDrain, "CONTINUE") != nil }, 10*time.Second, 10*time.Millisecond, "the process has ended, and with it the hook")
+	_, err = d.api.RecordLifecycleActionHeartbeat(t.Context(), &autoscaling.RecordLifecycleActionHeartbeatInput{AutoScalingGroupName: name(), LifecycleHookName: aws.String("backup"), InstanceId: &id})
+	require.NoError(t, err)
+	beat := time.Now()
+	d.lifecycle(id, "")
+	require.Greater(t, time.Since(beat), 1900*time.Millisecond)
+	d.logs(t, "lifecycle hook timed out", "hook=backup", "result=CONTINUE")
+}
+
+// readings waits until the group has been read so many times more, whose
+// outcome is that nothing changes.
+func (d *deployed) readings(n int) {
+	d.t.Helper()
+	from := d.read.Load()
+	require.Eventually(d.t, func() bool { return d.read.Load() >= from+int64(n) }, 20*time.Second, 5*time.Millisecond)
+}
+
+// counted counts how often the groups are read.
+type counted struct {
+	instances.GroupAPI
+	read *atomic.Int64
+}
+
+func (c counted) DescribeAutoScalingGroups(ctx context.Context, in *autoscaling.DescribeAutoScalingGroupsInput, o ...func(*autoscaling.Options)) (*autoscaling.DescribeAutoScalingGroupsOutput, error) {
+	defer c.read.Add(1)
+	return c.GroupAPI.DescribeAutoScalingGroups(ctx, in, o...)
 }

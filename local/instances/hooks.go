@@ -56,7 +56,7 @@ func (m *Manager) hold(i *instance, transition, state string, a *activity) {
 		}
 		if i.waiting != nil {
 			i.Lifecycle = state
-			a.goOn(statusMidHook, a.Progress)
+			a.goOn(statusMidHook, 50)
 		}
 	})
 }

@@ -42,6 +42,7 @@ type instance struct {
 	waiting      []*waiting // lifecycle actions
 	starting     *activity  // its launch
 	ending       *activity  // its termination
+	moves        chan State // to Standby, and back to InService
 
 	group    *group
 	template *types.LaunchTemplateSpecification
@@ -70,7 +71,7 @@ func (g *group) terminate(i *instance, reason, cause string, now time.Time) {
 func (m *Manager) start(g *group, cause string, now time.Time) {
 	i := &instance{
 		Instance: Instance{ID: newID(), Group: g.name, State: Pending, Lifecycle: "Pending", Launched: now, Protected: g.protect},
-		group:    g, template: g.template,
+		group:    g, template: g.template, moves: make(chan State, 1),
 	}
 	i.starting = g.newActivity("Launching a new EC2 instance: "+i.ID, cause, statusPreInServe, now)
 	i.starting.goOn(statusPreInServe, 30)
@@ -90,10 +91,12 @@ func newID() string {
 func (m *Manager) live(i *instance) {
 	defer i.stop()
 	p, err := m.boot(i)
-	if err == nil {
+	for err == nil && i.booted.Err() == nil {
 		select {
 		case <-p.Done():
 			err = fmt.Errorf("%w: %w; the end of %s:\n%s", errEnded, cmp.Or(p.Err(), errors.New("exit status 0")), p.Log, p.Tail(20))
+		case to := <-i.moves:
+			err = m.move(i, to)
 		case <-i.booted.Done():
 		}
 	}
@@ -159,30 +162,51 @@ func (m *Manager) boot(i *instance) (*process.Process, error) {
 			i.Lifecycle = "Pending"
 		}
 	})
-	for _, arn := range m.targetGroups(i) {
-		if _, err := m.o.API.Targets.RegisterTargets(ctx, &elb.RegisterTargetsInput{
-			TargetGroupArn: &arn, Targets: []elbtypes.TargetDescription{i.target()},
-		}); err != nil {
-			return p, fmt.Errorf("register with target group %s: %w", arn, err)
-		}
-		m.update(func() { i.targetGroups = append(i.targetGroups, arn) })
-	}
-	m.mu.Lock()
-	i.Version = version
-	asked := i.leaving
-	if asked == "" {
-		i.State, i.Lifecycle, i.Served = InService, string(types.LifecycleStateInService), time.Now()
-		i.starting.end(statusSuccessful, "", i.Served)
-		i.group.problem = ""
-	}
-	m.touch()
-	m.mu.Unlock()
-	if asked != "" {
-		return p, nil
+	m.update(func() { i.Version = version })
+	if err := m.enter(ctx, i); err != nil || i.booted.Err() != nil {
+		return p, err
 	}
 	m.o.Log.Info("instance in service", "instance", i.ID, "group", i.Group, "version", version,
 		"url", "http://"+httpAddr, "after", time.Since(i.Launched).Round(time.Millisecond))
 	return p, nil
+}
+
+// enter registers an instance and puts it into service, unless it was asked to go.
+func (m *Manager) enter(ctx context.Context, i *instance) error {
+	for _, arn := range m.targetGroups(i) {
+		if _, err := m.o.API.Targets.RegisterTargets(ctx, &elb.RegisterTargetsInput{
+			TargetGroupArn: &arn, Targets: []elbtypes.TargetDescription{i.target()},
+		}); err != nil {
+			return fmt.Errorf("register with target group %s: %w", arn, err)
+		}
+		m.update(func() { i.targetGroups = append(i.targetGroups, arn) })
+	}
+	m.update(func() {
+		if i.leaving == "" {
+			i.State, i.Lifecycle, i.Served = InService, string(types.LifecycleStateInService), time.Now()
+			i.starting.end(statusSuccessful, "", i.Served)
+			i.group.problem = ""
+		}
+	})
+	return nil
+}
+
+// move takes an instance into standby, in which it runs and gets no requests,
+// or back into service.
+func (m *Manager) move(i *instance, to State) error {
+	if to == InService {
+		return m.enter(i.booted, i)
+	}
+	var registered []string
+	m.update(func() { registered, i.targetGroups = i.targetGroups, nil })
+	m.drain(i, registered, true)
+	m.update(func() {
+		if i.leaving == "" {
+			i.Lifecycle = string(types.LifecycleStateStandby)
+		}
+	})
+	m.o.Log.Info("instance in standby", "instance", i.ID, "group", i.Group)
+	return nil
 }
 
 func loopback(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
@@ -276,6 +300,9 @@ func (m *Manager) end(i *instance, p *process.Process, err error) {
 	m.mu.Lock()
 	asked := i.leaving
 	registered := slices.Clone(i.targetGroups)
+	if asked == "" && i.State == InService {
+		i.group.lost++
+	}
 	i.State, i.Lifecycle, i.Reason, i.waiting = Draining, "Terminating", asked, nil
 	if asked == "" {
 		i.Reason, _, _ = strings.Cut(err.Error(), "; the end of ") // the log is said once, not kept
@@ -344,8 +371,7 @@ func (m *Manager) failed(i *instance, err error) {
 	if !i.Served.IsZero() {
 		served = now.Sub(i.Served)
 		i.ending = g.newActivity("Terminating EC2 instance: "+i.ID,
-			because(now, i, "an instance was taken out of service in response to an EC2 health check indicating it has been terminated or stopped."), statusInProgress, now)
-		g.lost++
+			at(now, "an instance was taken out of service in response to an EC2 health check indicating it has been terminated or stopped."), statusInProgress, now)
 	}
 	wait := g.backoff.ended(now, served)
 	g.problem = fmt.Sprintf("instance %s: %v", i.ID, err)

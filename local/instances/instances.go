@@ -401,6 +401,17 @@ func (m *Manager) obey(g *group, d *types.AutoScalingGroup, o GroupOrders, match
 			}
 			g.terminate(i, "terminated by a user request", cause, now)
 			m.touch()
+			continue
+		}
+		switch {
+		case i.order == string(types.LifecycleStateEnteringStandby) && i.State == InService:
+			i.State, i.Lifecycle = Standby, i.order
+			i.moves <- Standby
+			m.touch()
+		case i.order == string(types.LifecycleStatePending) && i.Lifecycle == string(types.LifecycleStateStandby):
+			i.State, i.Lifecycle = Pending, i.order
+			i.moves <- InService
+			m.touch()
 		}
 	}
 	m.takeUp(g, o.Refresh, matching, now)
@@ -507,7 +518,7 @@ func (m *Manager) replaceUnhealthy(g *group, now time.Time) {
 		if i.marked {
 			m.o.Log.Warn("instance replaced: it was set unhealthy", "instance", i.ID, "group", g.name)
 			g.lost++
-			g.terminate(i, "unhealthy", because(now, i, "an instance was taken out of service in response to a user health-check."), now)
+			g.terminate(i, "unhealthy", at(now, "an instance was taken out of service in response to a user health-check."), now)
 			continue
 		}
 		if !g.replaceSick || g.suspended["HealthCheck"] || now.Sub(i.Served) < g.grace {
@@ -516,7 +527,7 @@ func (m *Manager) replaceUnhealthy(g *group, now time.Time) {
 		if arn := i.sick(m.o.LoadBalancer); arn != "" {
 			m.o.Log.Warn("instance replaced: its load balancer finds it unhealthy", "instance", i.ID, "group", g.name, "target_group", arn)
 			g.lost++
-			g.terminate(i, "unhealthy", because(now, i, "an instance was taken out of service in response to an ELB system health check failure."), now)
+			g.terminate(i, "unhealthy", at(now, "an instance was taken out of service in response to an ELB system health check failure."), now)
 		}
 	}
 }

@@ -13,6 +13,7 @@ _MODULES = (
     "fleet_instance",
     "flow_log",
     "forward_config",
+    "instance_order",
     "instance_refresh",
     "machine_image",
     "metric_alarm",

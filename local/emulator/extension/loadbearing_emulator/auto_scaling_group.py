@@ -54,6 +54,10 @@ def _extra_xml(group: dict) -> str:
         f"<Metric>{metric}</Metric><Granularity>{granularity}</Granularity>"
         for metric, granularity in group.get("EnabledMetrics") or []
     ])
+    xml += _list_xml("SuspendedProcesses", [
+        f"<ProcessName>{process}</ProcessName><SuspensionReason>{escape(reason)}</SuspensionReason>"
+        for process, reason in sorted((group.get("SuspendedProcesses") or {}).items())
+    ])
     warm_pool = group.get("WarmPoolConfiguration")
     if warm_pool:
         xml += f"<WarmPoolConfiguration>{_warm_pool_xml(warm_pool)}</WarmPoolConfiguration>"
