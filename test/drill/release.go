@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
@@ -41,4 +42,83 @@ func (e *Environment) Candidate(ctx context.Context, pkg, version string) (contr
 	defer file.Close()
 	objects := s3.NewFromConfig(e.AWS, func(o *s3.Options) { o.UsePathStyle = true })
 	return release.Upload(ctx, objects, t.Artifacts, "app", file)
+}
+
+// Release starts a release, tells each of its phases, and returns its state once
+// its traffic has moved or gone back. tell may be nil.
+func (r *Run) Release(ctx context.Context, p release.Plan, tell func(release.State)) (release.State, error) {
+	operator := r.Releases()
+	number, err := operator.Start(ctx, p)
+	if err != nil {
+		return release.State{}, err
+	}
+	began := time.Now()
+	return operator.Await(ctx, number, func(s release.State) {
+		if tell != nil {
+			tell(s)
+		}
+		r.Say("  release %d, %s %s, %4.1f s: %s, %d %% on %s %s", number, p.Strategy, p.Version, time.Since(began).Seconds(), s.Phase, s.Weight, s.To, s.Reason)
+	})
+}
+
+// Over waits until nothing of a release is left to do.
+func (r *Run) Over(ctx context.Context, number int) (release.State, error) {
+	var s release.State
+	err := Await(ctx, fmt.Sprintf("release %d is over", number), func(ctx context.Context) (over bool, err error) {
+		s, err = r.Releases().State(ctx)
+		return s.Number > number || s.Phase.Over(), err
+	})
+	return s, err
+}
+
+// Serving returns the color that gets all traffic, and what it runs.
+func (e *Environment) Serving(ctx context.Context) (string, contract.Artifact, error) {
+	v, err := e.Releases().View(ctx)
+	if err != nil {
+		return "", contract.Artifact{}, err
+	}
+	for color, look := range v.Colors {
+		if look.Percent == 100 {
+			return color, look.Artifact, nil
+		}
+	}
+	return "", contract.Artifact{}, fmt.Errorf("no color gets all traffic: %+v", v.Colors)
+}
+
+// quick is a plan that gives a drill its turn soon.
+func quick(a contract.Artifact) release.Plan {
+	return release.Plan{
+		Strategy: release.BlueGreen, Artifact: a, Version: "before", Bake: release.Duration(time.Second), MinRequests: 1,
+		Window: release.Duration(time.Second), LaunchTimeout: release.Duration(time.Minute), Timeout: release.Duration(2 * time.Minute),
+	}
+}
+
+// Keep notes which version serves and returns how to bring it back, onto the
+// color blue, where other drills look for the fleet. The release that does it needs
+// some traffic.
+func (r *Run) Keep(ctx context.Context) (restore func(ctx context.Context) error, err error) {
+	_, artifact, err := r.Serving(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return func(ctx context.Context) error {
+		for {
+			s, err := r.Releases().State(ctx)
+			if err != nil {
+				return err
+			}
+			if s.Number > 0 && !s.Phase.Over() {
+				if _, err := r.Over(ctx, s.Number); err != nil {
+					return err
+				}
+			}
+			color, runs, err := r.Serving(ctx)
+			if err != nil || color == contract.ColorBlue && runs == artifact {
+				return err
+			}
+			if _, err := r.Release(ctx, quick(artifact), nil); err != nil {
+				return fmt.Errorf("bring back what served before: %w", err)
+			}
+		}
+	}, nil
 }

@@ -216,8 +216,7 @@ func total(counts map[string]int) int {
 // nothing failed and no event was lost. prefix begins the figures' names.
 func (t *Traffic) Stop(ctx context.Context, prefix string) error {
 	defer t.leave()
-	t.stop()
-	if err := t.running.Wait(); err != nil {
+	if err := t.End(); err != nil {
 		return err
 	}
 	t.mu.Lock()
@@ -235,6 +234,12 @@ func (t *Traffic) Stop(ctx context.Context, prefix string) error {
 		return t.watching.judge(ctx, prefix)
 	}
 	return nil
+}
+
+// End ends it and waits for what is in flight, where requests are meant to fail.
+func (t *Traffic) End() error {
+	t.stop()
+	return t.running.Wait()
 }
 
 // download is a file and its digest.
