@@ -739,6 +739,7 @@ func TestTargetTracking(t *testing.T) {
 		queries[2].Expression = &expression
 		answer, err := metrics.GetMetricData(t.Context(), &cloudwatch.GetMetricDataInput{
 			StartTime: &begin, EndTime: aws.Time(begin.Add(3 * time.Second)), MetricDataQueries: queries,
+			ScanBy: cwtypes.ScanByTimestampAscending,
 		})
 		if err != nil {
 			return nil, err

@@ -9,8 +9,10 @@ the local runtime, which evaluates them at its own pace and sets their state.
 """
 
 import ast
+import asyncio
 import logging
 import time
+from bisect import bisect_right
 
 from ministack.services import cloudwatch
 from ministack.services.cloudformation import provisioners
@@ -44,15 +46,19 @@ _COMPARISONS = {
 _ACROSS = {"MAX": max, "MIN": min, "SUM": sum, "AVG": lambda values: sum(values) / len(values)}
 
 
+def points_of(metric: dict) -> list[dict]:
+    """The data points of a metric, by time."""
+    wanted = cloudwatch._dims_key(cloudwatch._dims_from_list(metric.get("Dimensions") or []))
+    return cloudwatch._metrics.get((metric["Namespace"], metric["MetricName"], wanted)) or []
+
+
 def _metric(stat: dict, periods: int, now: float) -> Series:
     """The values of one metric in the last periods."""
-    metric, period = stat["Metric"], int(stat["Period"])
-    wanted = cloudwatch._dims_key(cloudwatch._dims_from_list(metric.get("Dimensions") or []))
-    points = cloudwatch._metrics.get((metric["Namespace"], metric["MetricName"], wanted)) or []
+    points, period = points_of(stat["Metric"]), int(stat["Period"])
+    edges = [bisect_right(points, now - i * period, key=lambda p: p["Timestamp"]) for i in range(periods, 0, -1)]
     values = []
-    for i in range(periods, 0, -1):
-        begin, end = now - i * period, now - (i - 1) * period
-        window = [p for p in points if begin < p["Timestamp"] <= end or (i == 1 and p["Timestamp"] > end)]
+    for begin, end in zip(edges, edges[1:] + [len(points)]):
+        window = points[begin:end]
         statistics = cloudwatch._calc_stats(window)
         values.append(cloudwatch._stat_value(statistics, stat["Stat"], window) if statistics else None)
     return values
@@ -173,6 +179,43 @@ def _mend_evaluation() -> None:
     cloudwatch._describe_alarms = describe
 
 
+# CloudWatch evaluates a high-resolution alarm every 10 s. Upstream evaluates
+# every alarm whenever data arrives, which is many times a second here.
+_EVALUATE_EVERY = 1.0
+
+
+def _mend_pace() -> None:
+    upstream = cloudwatch._evaluate_all_alarms
+    due = False
+
+    def evaluate_all():
+        nonlocal due
+
+        def run():
+            nonlocal due
+            due = False
+            upstream()
+
+        if not due:
+            due = True
+            # In a copy of this context, which has the account and the region.
+            asyncio.get_running_loop().call_later(_EVALUATE_EVERY, run)
+
+    cloudwatch._evaluate_all_alarms = evaluate_all
+
+
+def _evaluates_with_every_datum() -> bool:
+    name, seen = "loadbearing-probe", []
+    evaluate_one, cloudwatch._evaluate_alarm = cloudwatch._evaluate_alarm, seen.append
+    cloudwatch._alarms[name] = {}
+    try:
+        cloudwatch._put_metric_data({}, {"Namespace": name, "MetricData": []}, False, True)
+        return bool(seen)
+    finally:
+        cloudwatch._evaluate_alarm = evaluate_one
+        del cloudwatch._alarms[name]
+
+
 def _mixes_dimensions() -> bool:
     name = "loadbearing-probe"
     cloudwatch._metric_bucket((name, "m", cloudwatch._dims_key({"color": "green"}))).append(
@@ -228,5 +271,6 @@ def _refuses_math() -> bool:
 
 PIECES = (
     Piece("CloudWatch evaluates an alarm over all dimensions of its metric", _mixes_dimensions, _mend_evaluation),
+    Piece("CloudWatch evaluates every alarm whenever data arrives", _evaluates_with_every_datum, _mend_pace),
     Piece("CloudFormation refuses alarms on metric math", _refuses_math, _mend_math),
 )
