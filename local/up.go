@@ -336,12 +336,16 @@ func (r *runtime) startEdge(ctx context.Context) (string, error) {
 	var err error
 	r.edge, err = edge.Start(ctx, edge.Options{
 		AWS: r.emulator.AWSConfig(), EdgeAddr: loopback(c.EdgePort), ALBAddr: loopback(c.ALBPort),
-		Logger: r.logger("edge"),
+		Logger: r.logger("edge"), ReportHealth: r.emulator.Extended,
 	})
 	if err != nil {
 		return "", err
 	}
 	r.onStop(func(ctx context.Context) { _ = r.edge.Shutdown(ctx) })
+	published := metrics.Balancer{
+		API: cloudwatch.NewFromConfig(r.emulator.AWSConfig()), LoadBalancer: r.edge.ALB(), Every: scaling.Minute, Log: r.logger("metrics"),
+	}
+	r.background(ctx, published.Run)
 	return "CloudFront at " + r.edge.URL() + ", load balancer at " + r.edge.ALBURL(), nil
 }
 
@@ -390,7 +394,7 @@ func (r *runtime) startScaling(ctx context.Context) (string, error) {
 	cfg := r.emulator.AWSConfig()
 	groups, alarms := autoscaling.NewFromConfig(cfg), cloudwatch.NewFromConfig(cfg)
 	publisher := metrics.Publisher{API: alarms, Sources: map[string]metrics.Source{
-		"AWS/ApplicationELB": &metrics.Targets{LoadBalancer: balancer{r.edge.ALB()}},
+		"AWS/ApplicationELB": metrics.Balancer{},
 		"AWS/AutoScaling":    metrics.Groups{API: groups, Instances: r.instances.Instances},
 		"AWS/EC2":            &metrics.Machines{Instances: r.instances.Instances},
 		"AWS/SQS":            &metrics.Queues{API: sqs.NewFromConfig(cfg)},
@@ -436,7 +440,7 @@ func (r *runtime) healthy(ctx context.Context) error {
 	return nil
 }
 
-// balancer tells the instances and the metrics what the load balancer knows of targets.
+// balancer tells the instances what the load balancer knows of targets.
 type balancer struct{ alb *alb.Server }
 
 func (b balancer) Draining(ctx context.Context, group, id string, port int) error {
@@ -454,21 +458,6 @@ func (b balancer) is(group, id string, port int, state alb.State) bool {
 	return slices.ContainsFunc(b.alb.Health(group), func(h alb.TargetHealth) bool {
 		return h.ID == id && h.Port == port && h.State == state
 	})
-}
-
-func (b balancer) Requests(targetGroup string) (requests int64, healthy int) {
-	for _, group := range b.alb.Config().TargetGroups {
-		if !strings.HasSuffix(group.ARN, ":"+targetGroup) {
-			continue
-		}
-		for _, h := range b.alb.Health(group.ARN) {
-			if h.State == alb.Healthy {
-				healthy++
-			}
-		}
-		return b.alb.Requests(group.ARN), healthy
-	}
-	return 0, 0
 }
 
 func (r *runtime) onStop(stop func(context.Context)) { r.stops = append(r.stops, stop) }

@@ -1,6 +1,6 @@
 // Package edge is the way into the laptop's AWS: a CloudFront distribution and
 // the Application Load Balancer behind it, on two loopback ports. What they do
-// is read from the AWS APIs of an emulator, again every second, and from
+// is read from the AWS APIs of an emulator, again within a second, and from
 // nowhere else; package cloudfront and package alb serve it.
 //
 // A viewer's request goes to the CloudFront listener, from there over loopback
@@ -36,8 +36,13 @@ import (
 const (
 	DefaultEdgeAddr = "127.0.0.1:8080"
 	DefaultALBAddr  = "127.0.0.1:8081"
-	DefaultPoll     = time.Second
+	// A change is in effect within a second of it, the time to read it included.
+	DefaultPoll   = 900 * time.Millisecond
+	DefaultFollow = 250 * time.Millisecond
 )
+
+// readTimeout bounds one reading of the configuration.
+const readTimeout = 30 * time.Second
 
 // Options of an Edge.
 type Options struct {
@@ -53,9 +58,13 @@ type Options struct {
 	// its own DNS name: an origin with one of them is the load balancer too.
 	LoadBalancerDomains []string
 
-	Poll     time.Duration // between two readings of the configuration; default DefaultPoll
-	Resolver alb.Resolver  // of target ids; default alb.Loopback
-	Logger   *slog.Logger  // default discards
+	Poll   time.Duration // at most, between two readings of the whole configuration; default DefaultPoll
+	Follow time.Duration // between two readings of listener rules and registered targets; default DefaultFollow
+	// ReportHealth tells the emulator the health of targets, which only this
+	// project's extension takes.
+	ReportHealth bool
+	Resolver     alb.Resolver // of target ids; default alb.Loopback
+	Logger       *slog.Logger // default discards
 }
 
 // Edge is a running CloudFront distribution and load balancer.
@@ -106,6 +115,7 @@ func start(ctx context.Context, opts Options, from apis) (*Edge, error) {
 	opts.EdgeAddr = cmp.Or(opts.EdgeAddr, DefaultEdgeAddr)
 	opts.ALBAddr = cmp.Or(opts.ALBAddr, DefaultALBAddr)
 	opts.Poll = cmp.Or(opts.Poll, DefaultPoll)
+	opts.Follow = cmp.Or(opts.Follow, DefaultFollow)
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -139,8 +149,13 @@ func start(ctx context.Context, opts Options, from apis) (*Edge, error) {
 	polling, stop := context.WithCancel(context.WithoutCancel(ctx))
 	e.stop = stop
 	e.running.Go(func() { e.serve(e.edgeServer, edgeListener) })
-	e.running.Go(func() { e.serve(e.albServer, albListener) })
+	e.running.Go(func() { e.serve(e.albServer, e.balancer.Track(albListener)) })
 	e.running.Go(func() { e.poll(polling) })
+	if opts.ReportHealth {
+		reported := make(chan struct{})
+		e.running.Go(func() { e.reportHealth(polling, func() { close(reported) }) })
+		<-reported // from here on somebody knows the health of targets
+	}
 	return e, nil
 }
 
@@ -208,18 +223,15 @@ func (e *Edge) ALB() *alb.Server { return e.balancer }
 func (e *Edge) Reload(ctx context.Context) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 
 	balancer, err := alb.Load(ctx, e.from.elb, cmp.Or(e.opts.LoadBalancerARN, e.albCfg.LoadBalancer.ARN))
 	if err != nil {
 		return err
 	}
-	if !reflect.DeepEqual(balancer, e.albCfg) {
-		if err := e.balancer.Apply(balancer); err != nil { //nolint:contextcheck // health checks outlive a reload
-			return err
-		}
-		e.albCfg = balancer
+	if err := e.applyALB(balancer); err != nil { //nolint:contextcheck // health checks outlive a reload
+		return err
 	}
 	distribution, err := cloudfront.Load(ctx, e.from.cloudfront, e.from.s3, cmp.Or(e.opts.DistributionID, e.cfCfg.ID))
 	if err != nil {
@@ -237,9 +249,35 @@ func (e *Edge) Reload(ctx context.Context) error {
 	return nil
 }
 
+// follow reads what changes most: listener rules and registered targets.
+func (e *Edge) follow(ctx context.Context) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	balancer, err := alb.Follow(ctx, e.from.elb, e.albCfg)
+	if err != nil {
+		return err
+	}
+	return e.applyALB(balancer) //nolint:contextcheck // health checks outlive a reload
+}
+
+// applyALB puts a configuration into effect unless it is the one that is. mu is held.
+func (e *Edge) applyALB(cfg alb.Config) error {
+	if reflect.DeepEqual(cfg, e.albCfg) {
+		return nil
+	}
+	if err := e.balancer.Apply(cfg); err != nil {
+		return err
+	}
+	e.albCfg = cfg
+	return nil
+}
+
 func (e *Edge) poll(ctx context.Context) {
-	ticker := time.NewTicker(e.opts.Poll)
+	ticker := time.NewTicker(min(e.opts.Follow, e.opts.Poll))
 	defer ticker.Stop()
+	whole := time.Now()
 	said := ""
 	for {
 		select {
@@ -247,11 +285,16 @@ func (e *Edge) poll(ctx context.Context) {
 			return
 		case <-ticker.C:
 		}
-		err := e.Reload(ctx)
+		read := e.follow
+		// The next tick may come too late.
+		if time.Since(whole)+e.opts.Follow > e.opts.Poll {
+			read, whole = e.Reload, time.Now()
+		}
+		err := read(ctx)
 		if ctx.Err() != nil {
 			return
 		}
-		// Said once, not every second.
+		// Said once, not every time.
 		switch {
 		case err != nil && err.Error() != said:
 			said = err.Error()

@@ -4,8 +4,9 @@
 // Each value is measured where it is real: in the queue, the processes, the
 // load balancer.
 //
-// A metric is published while somebody asks for it, which are the alarms of the
-// deployed scaling policies. AWS publishes all of them, and once a minute.
+// Those of the load balancer are published all the time, as AWS does. Another
+// one is published while somebody asks for it, which are the alarms of the
+// deployed scaling policies.
 package metrics
 
 import (
@@ -20,6 +21,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatch"
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatch/types"
 )
+
+// mostData is how many data PutMetricData takes.
+const mostData = 1000
 
 // ErrUnknown says that nothing measures a metric here.
 var ErrUnknown = errors.New("nothing publishes it locally")
@@ -75,7 +79,7 @@ func (p Publisher) Publish(ctx context.Context, at time.Time, wanted []types.Met
 		}
 	}
 	for namespace, list := range data {
-		for batch := range slices.Chunk(list, 1000) { // the most that PutMetricData takes
+		for batch := range slices.Chunk(list, mostData) {
 			if _, err := p.API.PutMetricData(ctx, &cloudwatch.PutMetricDataInput{Namespace: &namespace, MetricData: batch}); err != nil {
 				errs = append(errs, fmt.Errorf("publish metrics of %s: %w", namespace, err))
 			}

@@ -198,36 +198,3 @@ func TestMachines(t *testing.T) {
 	_, err = c.Measure(t.Context(), metric("AWS/EC2", "NetworkIn", "AutoScalingGroupName", "web"))
 	require.ErrorIs(t, err, metrics.ErrUnknown)
 }
-
-// balancer is a load balancer.
-type balancer struct {
-	requests int64
-	healthy  int
-}
-
-func (b *balancer) Requests(group string) (int64, int) {
-	if group != "targetgroup/web/1" {
-		return 0, 0
-	}
-	return b.requests, b.healthy
-}
-
-func TestTargets(t *testing.T) {
-	t.Parallel()
-	b := &balancer{requests: 1000, healthy: 2}
-	targets := &metrics.Targets{LoadBalancer: b}
-	after := func(requests int64, healthy int) []float64 {
-		b.requests, b.healthy = requests, healthy
-		values, err := targets.Measure(t.Context(), metric("AWS/ApplicationELB", "RequestCountPerTarget", "TargetGroup", "targetgroup/web/1"))
-		require.NoError(t, err)
-		return values
-	}
-	require.Empty(t, after(1000, 2), "nobody knows since when")
-	require.Equal(t, []float64{50}, after(1100, 2))
-	require.Equal(t, []float64{0}, after(1100, 2))
-	require.Empty(t, after(1200, 0))
-	require.Equal(t, []float64{25}, after(1300, 4))
-	require.Empty(t, after(10, 4), "a target group that was created anew")
-	_, err := targets.Measure(t.Context(), metric("AWS/ApplicationELB", "ActiveConnectionCount", "LoadBalancer", "app/web/1"))
-	require.ErrorIs(t, err, metrics.ErrUnknown)
-}

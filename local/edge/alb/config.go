@@ -164,6 +164,7 @@ type TargetGroup struct {
 	ARN         string
 	Name        string
 	Protocol    Protocol
+	Port        int // of targets that are registered without one
 	HealthCheck HealthCheck
 	Algorithm   Algorithm
 	Stickiness  TargetStickiness

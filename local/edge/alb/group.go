@@ -25,7 +25,7 @@ type group struct {
 	settings atomic.Pointer[settings]
 	serving  atomic.Pointer[[]*target] // those a request may go to now
 	next     atomic.Uint64             // round robin
-	requests atomic.Int64              // that were given a target
+	counters
 
 	// Guarded by server.mu.
 	targets  map[Target]*target // registered
@@ -89,7 +89,7 @@ func (g *group) update(cfg *settings) {
 func (g *group) register(reg Target) {
 	t := &target{
 		Target: reg, group: g, idle: make(chan struct{}), since: time.Now(),
-		state: Initial, reason: ReasonRegistration, description: "Target registration is in progress",
+		state: Initial, reason: ReasonChecking, description: "Initial health checks in progress",
 	}
 	t.ctx, t.cancel = context.WithCancelCause(g.server.ctx)
 	var checks context.Context
@@ -298,6 +298,22 @@ func (t *target) health() TargetHealth {
 		Target: t.Target, State: t.state, Reason: t.reason, Description: t.description,
 		Since: t.since, InFlight: int(t.inFlight.Load()),
 	}
+}
+
+// health lists the targets, those that drain included, by id and port.
+// server.mu is held.
+func (g *group) health() []TargetHealth {
+	var list []TargetHealth
+	for _, t := range g.targets {
+		list = append(list, t.health())
+	}
+	for t := range g.draining {
+		list = append(list, t.health())
+	}
+	slices.SortFunc(list, func(a, b TargetHealth) int {
+		return cmp.Or(cmp.Compare(a.ID, b.ID), cmp.Compare(a.Port, b.Port), cmp.Compare(a.State, b.State))
+	})
+	return list
 }
 
 func (g *group) name() string { return g.settings.Load().Name }

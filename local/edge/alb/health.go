@@ -25,7 +25,7 @@ const (
 
 // The reason codes of DescribeTargetHealth that are given here.
 const (
-	ReasonRegistration  = "Elb.RegistrationInProgress"
+	ReasonChecking      = "Elb.InitialHealthChecking"
 	ReasonMismatch      = "Target.ResponseCodeMismatch"
 	ReasonTimeout       = "Target.Timeout"
 	ReasonFailed        = "Target.FailedHealthChecks"

@@ -59,6 +59,32 @@ func Load(ctx context.Context, api API, arn string) (Config, error) {
 	return cfg, nil
 }
 
+// Follow reads again what changes while the rest stays: the rules and which
+// targets are registered. When a rule forwards to a target group that known
+// does not have, it reads everything.
+func Follow(ctx context.Context, api API, known Config) (Config, error) {
+	arn := known.LoadBalancer.ARN
+	next := Config{LoadBalancer: known.LoadBalancer, TargetGroups: slices.Clone(known.TargetGroups)}
+	var err error
+	if next.Listeners, err = listeners(ctx, api, arn); err != nil {
+		return Config{}, err
+	}
+	forwarded := forwardedTo(next.Listeners)
+	if !slices.EqualFunc(forwarded, known.TargetGroups, func(arn string, g TargetGroup) bool { return arn == g.ARN }) {
+		return Load(ctx, api, arn)
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	for i := range next.TargetGroups {
+		group.Go(func() error {
+			g := &next.TargetGroups[i]
+			var err error
+			g.Targets, err = targets(ctx, api, g.ARN, g.Port)
+			return err
+		})
+	}
+	return next, group.Wait()
+}
+
 func find(ctx context.Context, api API, arn string) (types.LoadBalancer, error) {
 	in := &elbv2.DescribeLoadBalancersInput{}
 	if arn != "" {
@@ -314,11 +340,10 @@ func targetGroups(ctx context.Context, api API, arns []string) ([]TargetGroup, e
 			if err != nil {
 				return fmt.Errorf("read attributes of target group %s: %w", arn, err)
 			}
-			health, err := api.DescribeTargetHealth(ctx, &elbv2.DescribeTargetHealthInput{TargetGroupArn: &arn})
-			if err != nil {
-				return fmt.Errorf("read targets of target group %s: %w", arn, err)
+			if list[i], err = targetGroup(d, attributes.Attributes); err != nil {
+				return err
 			}
-			list[i], err = targetGroup(d, attributes.Attributes, health.TargetHealthDescriptions)
+			list[i].Targets, err = targets(ctx, api, arn, list[i].Port)
 			return err
 		})
 	}
@@ -329,7 +354,7 @@ func targetGroups(ctx context.Context, api API, arns []string) ([]TargetGroup, e
 	return list, nil
 }
 
-func targetGroup(d types.TargetGroup, attributes []types.TargetGroupAttribute, targets []types.TargetHealthDescription) (TargetGroup, error) {
+func targetGroup(d types.TargetGroup, attributes []types.TargetGroupAttribute) (TargetGroup, error) {
 	a := make(attrs, len(attributes))
 	for _, kv := range attributes {
 		a[aws.ToString(kv.Key)] = aws.ToString(kv.Value)
@@ -344,6 +369,7 @@ func targetGroup(d types.TargetGroup, attributes []types.TargetGroupAttribute, t
 		ARN:      aws.ToString(d.TargetGroupArn),
 		Name:     aws.ToString(d.TargetGroupName),
 		Protocol: cmp.Or(Protocol(d.Protocol), HTTP),
+		Port:     int(aws.ToInt32(d.Port)),
 		HealthCheck: HealthCheck{
 			Protocol:           cmp.Or(Protocol(d.HealthCheckProtocol), HTTP),
 			Path:               cmp.Or(aws.ToString(d.HealthCheckPath), "/"),
@@ -376,21 +402,28 @@ func targetGroup(d types.TargetGroup, attributes []types.TargetGroupAttribute, t
 			g.Stickiness.Duration = a.seconds("stickiness.lb_cookie.duration_seconds", 24*time.Hour)
 		}
 	}
-	for _, t := range targets {
-		// AWS lists a deregistered target until its delay is over.
+	return g, nil
+}
+
+// targets reads what is registered with a target group, whose port is that of
+// a target registered without one. Elastic Load Balancing lists a deregistered
+// target until it has drained.
+func targets(ctx context.Context, api API, arn string, port int) ([]Target, error) {
+	out, err := api.DescribeTargetHealth(ctx, &elbv2.DescribeTargetHealthInput{TargetGroupArn: &arn})
+	if err != nil {
+		return nil, fmt.Errorf("read targets of target group %s: %w", arn, err)
+	}
+	var list []Target
+	for _, t := range out.TargetHealthDescriptions {
 		if t.Target == nil || t.TargetHealth != nil && t.TargetHealth.State == types.TargetHealthStateEnumDraining {
 			continue
 		}
-		port := int(aws.ToInt32(t.Target.Port))
-		if port == 0 {
-			port = int(aws.ToInt32(d.Port))
-		}
-		g.Targets = append(g.Targets, Target{ID: aws.ToString(t.Target.Id), Port: port})
+		list = append(list, Target{ID: aws.ToString(t.Target.Id), Port: cmp.Or(int(aws.ToInt32(t.Target.Port)), port)})
 	}
-	slices.SortFunc(g.Targets, func(a, b Target) int {
+	slices.SortFunc(list, func(a, b Target) int {
 		return cmp.Or(cmp.Compare(a.ID, b.ID), cmp.Compare(a.Port, b.Port))
 	})
-	return g, nil
+	return list, nil
 }
 
 // attrs are attributes by key.

@@ -132,7 +132,7 @@ func TestLoad(t *testing.T) {
 	}
 	group := func(name string, check alb.HealthCheck) alb.TargetGroup {
 		return alb.TargetGroup{
-			ARN: name, Name: name, Protocol: alb.HTTP, HealthCheck: check, Algorithm: alb.LeastOutstanding,
+			ARN: name, Name: name, Protocol: alb.HTTP, Port: 8080, HealthCheck: check, Algorithm: alb.LeastOutstanding,
 			Stickiness: alb.TargetStickiness{Duration: time.Minute}, DeregistrationDelay: 15 * time.Second, MinHealthyCount: 1,
 			Targets: []alb.Target{{ID: "i-1", Port: 8080}, {ID: "i-2", Port: 31002}},
 		}

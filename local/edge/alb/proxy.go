@@ -37,15 +37,18 @@ var (
 
 // exchange is one request on its way to a target.
 type exchange struct {
-	forwarder *forwarder
-	group     *group
-	settings  *settings
-	target    *target
-	ctx       context.Context
-	cancel    context.CancelCauseFunc
-	upload    *hop.Upload // nil without a body
-	conn      *idleConn   // to the target, once there is one
-	sent      atomic.Bool
+	transaction *transaction
+	forwarder   *forwarder
+	group       *group
+	settings    *settings
+	target      *target
+	ctx         context.Context
+	cancel      context.CancelCauseFunc
+	upload      *hop.Upload  // nil without a body
+	conn        *idleConn    // to the target, once there is one
+	began       time.Time    // when it was given a target
+	sent        atomic.Int64 // when the whole request was, in ns after that; 0 before
+	answered    time.Time    // when the target began its answer
 }
 
 type exchangeKey struct{}
@@ -64,6 +67,7 @@ func newProxy(log *slog.Logger) *httputil.ReverseProxy {
 		ErrorLog:      slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 		ModifyResponse: func(resp *http.Response) error {
 			x := exchangeOf(resp.Request.Context())
+			x.answer(resp.StatusCode)
 			x.stick(resp)
 			if !x.upload.Complete() {
 				resp.Header["Connection"] = []string{"close"}
@@ -73,7 +77,11 @@ func newProxy(log *slog.Logger) *httputil.ReverseProxy {
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
 			x := exchangeOf(r.Context())
 			status := x.status(err)
-			if status == 0 {
+			if dialing, ok := errors.AsType[*net.OpError](err); ok && dialing.Op == "dial" && status != statusClientClosed {
+				x.group.connectionErrors.Add(1)
+			}
+			if status == statusClientClosed {
+				x.transaction.status = status
 				log.Debug("client closed the connection", "path", r.URL.Path)
 				panic(http.ErrAbortHandler) // an answer without a status would be a 200
 			}
@@ -183,14 +191,14 @@ func (roundTripper) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	trace := &httptrace.ClientTrace{
 		GotConn: func(info httptrace.GotConnInfo) {
-			if x.sent.Load() {
+			if x.sent.Load() != 0 {
 				x.cancel(errConnectionLost)
 			}
 			x.on(info.Conn)
 		},
 		WroteRequest: func(info httptrace.WroteRequestInfo) {
 			if info.Err == nil {
-				x.sent.Store(true)
+				x.sent.Store(max(1, int64(time.Since(x.began))))
 			}
 		},
 	}
@@ -200,6 +208,18 @@ func (roundTripper) RoundTrip(req *http.Request) (*http.Response, error) {
 	// On the exchange's own context, not on the proxy's: two traces on one
 	// context are merged by reflection, at the price of a small request.
 	return x.forwarder.state.transport.RoundTrip(req.WithContext(httptrace.WithClientTrace(x.ctx, trace))) //nolint:contextcheck // see above
+}
+
+// answer takes note of a target's answer, whose headers have just come.
+func (x *exchange) answer(status int) {
+	x.answered = time.Now()
+	x.transaction.targetStatus = status
+	x.group.answers[min(status/100, len(x.group.answers)-1)].Add(1)
+	if status == http.StatusSwitchingProtocols {
+		x.transaction.status = status // the proxy takes the connection over to write it
+	}
+	// A target may answer before it has the whole request: then sent is 0.
+	x.group.responseTimes.observe(x.answered.Sub(x.began) - time.Duration(x.sent.Load()))
 }
 
 // on notes the connection the exchange uses, which ends it when it is idle.
@@ -220,7 +240,7 @@ func (x *exchange) over() {
 	}
 }
 
-func newTransport(idle time.Duration) *http.Transport {
+func newTransport(idle time.Duration, counters *ownCounters) *http.Transport {
 	dialer := &net.Dialer{Timeout: connectTimeout}
 	return &http.Transport{
 		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
@@ -228,7 +248,7 @@ func newTransport(idle time.Duration) *http.Transport {
 			if err != nil {
 				return nil, err
 			}
-			return newIdleConn(conn, idle), nil
+			return newIdleConn(counters.track(conn), idle), nil
 		},
 		TLSClientConfig:       &tls.Config{InsecureSkipVerify: true}, //nolint:gosec // a load balancer does not validate certificates of targets
 		MaxIdleConnsPerHost:   4096,
@@ -321,16 +341,16 @@ func own(w http.ResponseWriter, status int, contentType, body string) {
 	_, _ = w.Write([]byte(body)) // the client may be gone
 }
 
-func respond(f FixedResponse) func(http.ResponseWriter, *http.Request) {
-	return func(w http.ResponseWriter, _ *http.Request) {
+func respond(f FixedResponse) func(*transaction, *http.Request) {
+	return func(w *transaction, _ *http.Request) {
 		own(w, f.Status, cmp.Or(f.ContentType, "text/plain")+"; charset=utf-8", f.Body)
 	}
 }
 
 // redirectTo fills in the placeholders. The port always stands in the
 // Location, as in the ones AWS sends.
-func redirectTo(to Redirect, l Listener) func(http.ResponseWriter, *http.Request) {
-	return func(w http.ResponseWriter, r *http.Request) {
+func redirectTo(to Redirect, l Listener) func(*transaction, *http.Request) {
+	return func(w *transaction, r *http.Request) {
 		fill := strings.NewReplacer(
 			"#{protocol}", strings.ToLower(string(cmp.Or(l.Protocol, HTTP))),
 			"#{host}", hostname(r.Host),

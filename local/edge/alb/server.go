@@ -53,7 +53,8 @@ type Server struct {
 	log      *slog.Logger
 	proxy    *httputil.ReverseProxy
 
-	state atomic.Pointer[state]
+	state    atomic.Pointer[state]
+	counters ownCounters
 
 	ctx     context.Context // of health checks and of every forwarded request
 	cancel  context.CancelFunc
@@ -79,8 +80,9 @@ type listener struct {
 }
 
 type compiledRule struct {
+	Rule
 	conditions []predicate
-	act        func(http.ResponseWriter, *http.Request)
+	act        func(*transaction, *http.Request)
 }
 
 // NewServer returns a server without configuration: it answers 503 until Apply.
@@ -160,7 +162,7 @@ func (s *Server) Apply(cfg Config) error {
 	if old != nil && old.cfg.LoadBalancer.IdleTimeout == cfg.LoadBalancer.IdleTimeout {
 		next.transport = old.transport
 	} else {
-		next.transport = newTransport(idle)
+		next.transport = newTransport(idle, &s.counters)
 	}
 	for _, l := range cfg.Listeners {
 		compiled, err := s.compileListener(next, l, ready, groups)
@@ -198,7 +200,7 @@ func (s *Server) Apply(cfg Config) error {
 func (s *Server) compileListener(st *state, l Listener, known map[string]*settings, groups map[string]*group) (*listener, error) {
 	out := &listener{Listener: l}
 	for _, r := range l.Rules {
-		compiled := compiledRule{}
+		compiled := compiledRule{Rule: r}
 		for _, c := range r.Conditions {
 			p, err := compile(c)
 			if err != nil {
@@ -240,27 +242,36 @@ func (s *Server) Listener(port int) http.Handler {
 }
 
 func (s *Server) serve(w http.ResponseWriter, r *http.Request, port int) {
+	t := &transaction{ResponseWriter: w, received: time.Now()}
+	defer s.over(t) // also when the client's connection is to be closed, by a panic
+	s.route(t, r, port)
+}
+
+// route takes the action of the first rule that matches.
+func (s *Server) route(t *transaction, r *http.Request, port int) {
 	st := s.state.Load()
 	if st == nil {
-		fail(w, http.StatusServiceUnavailable)
+		fail(t, http.StatusServiceUnavailable)
 		return
 	}
 	l := st.listeners[cmp.Or(port, st.primary)]
 	if l == nil {
 		s.log.Warn("no listener on this port of the load balancer", "port", cmp.Or(port, st.primary))
-		fail(w, http.StatusServiceUnavailable)
+		fail(t, http.StatusServiceUnavailable)
 		return
 	}
-	for _, rule := range l.rules {
-		if rule.match(r) {
-			rule.act(w, r)
+	t.listener = &l.Listener
+	for i := range l.rules {
+		if rule := &l.rules[i]; rule.match(r) {
+			t.rule = rule
+			rule.act(t, r)
 			return
 		}
 	}
-	fail(w, http.StatusServiceUnavailable) // only without a default rule, which AWS does not allow
+	fail(t, http.StatusServiceUnavailable) // only without a default rule, which AWS does not allow
 }
 
-func (c compiledRule) match(r *http.Request) bool {
+func (c *compiledRule) match(r *http.Request) bool {
 	for _, condition := range c.conditions {
 		if !condition(r) {
 			return false
@@ -274,32 +285,22 @@ func (c compiledRule) match(r *http.Request) bool {
 func (s *Server) Health(targetGroupARN string) []TargetHealth {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	g := s.groups[targetGroupARN]
-	if g == nil {
-		return nil
+	if g := s.groups[targetGroupARN]; g != nil {
+		return g.health()
 	}
-	var list []TargetHealth
-	for _, t := range g.targets {
-		list = append(list, t.health())
-	}
-	for t := range g.draining {
-		list = append(list, t.health())
-	}
-	slices.SortFunc(list, func(a, b TargetHealth) int {
-		return cmp.Or(cmp.Compare(a.ID, b.ID), cmp.Compare(a.Port, b.Port), cmp.Compare(a.State, b.State))
-	})
-	return list
+	return nil
 }
 
-// Requests returns how many requests have been given a target of a group since
-// the group is served: CloudWatch's RequestCount by TargetGroup, as a total.
-func (s *Server) Requests(targetGroupARN string) int64 {
+// Watch returns the health of the targets of every group that a rule forwards
+// to, and a channel that is closed when it may have changed since.
+func (s *Server) Watch() (map[string][]TargetHealth, <-chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if g := s.groups[targetGroupARN]; g != nil {
-		return g.requests.Load()
+	health := map[string][]TargetHealth{}
+	for arn, g := range s.groups {
+		health[arn] = g.health()
 	}
-	return 0
+	return health, s.changed
 }
 
 // Wait returns the health of a target as soon as its state is one of those
@@ -354,10 +355,10 @@ type forwarder struct {
 	stickiness time.Duration
 }
 
-func (f *forwarder) serve(w http.ResponseWriter, r *http.Request) {
+func (f *forwarder) serve(tx *transaction, r *http.Request) {
 	g := f.group(r)
 	if g == nil {
-		fail(w, http.StatusServiceUnavailable)
+		fail(tx, http.StatusServiceUnavailable)
 		return
 	}
 	cfg := g.settings.Load()
@@ -366,10 +367,10 @@ func (f *forwarder) serve(w http.ResponseWriter, r *http.Request) {
 	if t == nil {
 		if f.server.state.Load() != f.state {
 			// Reloaded since the rule was chosen, and its targets are gone.
-			f.server.serve(w, r, f.listener.Port)
+			f.server.route(tx, r, f.listener.Port)
 			return
 		}
-		fail(w, http.StatusServiceUnavailable)
+		fail(tx, http.StatusServiceUnavailable)
 		return
 	}
 	defer t.release()
@@ -377,13 +378,14 @@ func (f *forwarder) serve(w http.ResponseWriter, r *http.Request) {
 
 	ctx, cancel := context.WithCancelCause(r.Context())
 	defer cancel(nil)
-	x := &exchange{forwarder: f, group: g, settings: cfg, target: t, cancel: cancel}
+	x := &exchange{forwarder: f, group: g, settings: cfg, target: t, cancel: cancel, transaction: tx, began: time.Now()}
+	tx.exchange = x
 	ctx = context.WithValue(ctx, exchangeKey{}, x)
 	x.ctx = ctx
 	defer x.over()
 	r = r.WithContext(ctx)
 	idle := cmp.Or(f.state.cfg.LoadBalancer.IdleTimeout, defaultIdleTimeout)
-	if x.upload = hop.NewUpload(w, r, idle, func() { cancel(errClientIdle) }); x.upload != nil {
+	if x.upload = hop.NewUpload(tx, r, idle, func() { cancel(errClientIdle) }); x.upload != nil {
 		r.Body = x.upload
 	}
 	unlink := context.AfterFunc(t.ctx, func() { //nolint:contextcheck // the target's end is a second reason to end the request
@@ -391,7 +393,7 @@ func (f *forwarder) serve(w http.ResponseWriter, r *http.Request) {
 		x.upload.Interrupt()
 	})
 	defer unlink()
-	f.server.proxy.ServeHTTP(w, r)
+	f.server.proxy.ServeHTTP(tx, r)
 }
 
 // group chooses the target group: the one the client sticks to as long as the
@@ -460,8 +462,8 @@ func (x *exchange) stick(resp *http.Response) {
 
 func (t *target) key() string { return fmt.Sprintf("%s|%d", t.ID, t.Port) }
 
-// status is what a failed exchange is answered with, or 0 when nobody is there
-// to read an answer. The cases are those of "HTTP errors" in the user guide's
+// status is what a failed exchange is answered with, or statusClientClosed when
+// nobody is there to read an answer. The cases are those of "HTTP errors" in the user guide's
 // troubleshooting page.
 func (x *exchange) status(err error) int {
 	cause := context.Cause(x.ctx)
@@ -473,7 +475,7 @@ func (x *exchange) status(err error) int {
 	case errors.Is(cause, errTargetIdle):
 		return http.StatusGatewayTimeout
 	case errors.Is(cause, context.Canceled) && x.forwarder.server.ctx.Err() == nil:
-		return 0 // the client closed the connection; AWS logs it as 460
+		return statusClientClosed
 	case isTimeout(err):
 		return http.StatusGatewayTimeout
 	}

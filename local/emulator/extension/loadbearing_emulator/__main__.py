@@ -23,6 +23,7 @@ _MODULES = (
     "scaling_policy",
     "secret",
     "security_group_rule",
+    "target_health",
     "vpc_origin",
     "web_acl",
     "web_acl_association",
