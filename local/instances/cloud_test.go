@@ -20,6 +20,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
@@ -62,20 +63,24 @@ func serve() int {
 	mux.HandleFunc("GET "+contract.PathVersion, func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprintf(w, `{"version":%q}`, os.Getenv("TEST_VERSION"))
 	})
+	mux.HandleFunc("GET /slow", func(http.ResponseWriter, *http.Request) { time.Sleep(700 * time.Millisecond) })
 	mux.HandleFunc("GET /environ", func(w http.ResponseWriter, _ *http.Request) {
 		_ = json.NewEncoder(w).Encode(os.Environ())
 	})
 	server := &http.Server{Addr: os.Getenv(contract.EnvHTTPAddr), Handler: mux}
+	finished := make(chan struct{})
 	go func() {
 		<-ctx.Done()
 		if os.Getenv("TEST_IGNORE_TERM") == "" {
 			_ = server.Shutdown(context.Background())
+			close(finished)
 		}
 	}()
 	if err := server.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
 		fmt.Println(err)
 		return 1
 	}
+	<-finished
 	return 0
 }
 
