@@ -224,7 +224,7 @@ func quiet(ctx context.Context, r *drill.Run) error {
 	if err := drill.Await(ctx, "a canary without traffic has been watched for long", func(ctx context.Context) (bool, error) {
 		s, err = r.Releases().State(ctx)
 		watched := s.Updated.Sub(s.Entered)
-		return s.Number == number && s.Phase == release.Baking && watched > time.Duration(bakes)*time.Duration(p.Bake) || s.Phase.Over(), err
+		return s.Number == number && (s.Phase.Over() || s.Phase == release.Baking && watched > time.Duration(bakes)*time.Duration(p.Bake)), err
 	}); err != nil {
 		return err
 	}
