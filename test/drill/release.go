@@ -5,9 +5,15 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/sfn"
+	gops "github.com/shirou/gopsutil/v4/process"
 
 	"github.com/loadbearing/loadbearing/internal/contract"
 	"github.com/loadbearing/loadbearing/internal/gobuild"
@@ -121,4 +127,51 @@ func (r *Run) Keep(ctx context.Context) (restore func(ctx context.Context) error
 			}
 		}
 	}, nil
+}
+
+// KillController kills every process of the functions that release, as a crash
+// would, and returns how many there were.
+func (e *Environment) KillController(ctx context.Context) (int, error) {
+	t, err := e.Releases().Target(ctx)
+	if err != nil {
+		return 0, err
+	}
+	machine, err := sfn.NewFromConfig(e.AWS).DescribeStateMachine(ctx, &sfn.DescribeStateMachineInput{StateMachineArn: &t.StateMachine})
+	if err != nil {
+		return 0, fmt.Errorf("read the state machine %s: %w", t.StateMachine, err)
+	}
+	all, err := gops.ProcessesWithContext(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("find the processes of the release controller: %w", err)
+	}
+	killed := 0
+	for _, p := range all {
+		environ, err := p.EnvironWithContext(ctx)
+		if err != nil || p.Pid <= 1 || !slices.Contains(environ, "AWS_ENDPOINT_URL="+aws.ToString(e.AWS.BaseEndpoint)) {
+			continue
+		}
+		for _, variable := range environ {
+			// Its definition names the functions by their ARNs, which end in their names.
+			name, is := strings.CutPrefix(variable, "AWS_LAMBDA_FUNCTION_NAME=")
+			if is && strings.Contains(aws.ToString(machine.Definition), ":function:"+name+`"`) && strings.HasPrefix(name, contract.StackPrefix(e.Name)+"release-") {
+				if err := syscall.Kill(int(p.Pid), syscall.SIGKILL); err != nil {
+					return killed, fmt.Errorf("kill %s (pid %d): %w", name, p.Pid, err)
+				}
+				killed++
+			}
+		}
+	}
+	return killed, nil
+}
+
+// AbortController ends the execution that works on the last release.
+func (e *Environment) AbortController(ctx context.Context) error {
+	s, err := e.Releases().State(ctx)
+	if err != nil {
+		return err
+	}
+	if _, err := sfn.NewFromConfig(e.AWS).StopExecution(ctx, &sfn.StopExecutionInput{ExecutionArn: &s.Execution, Cause: aws.String("a drill")}); err != nil {
+		return fmt.Errorf("stop execution %s: %w", s.Execution, err)
+	}
+	return nil
 }
