@@ -8,8 +8,7 @@
 // And health is decided here, by health checks that really run, whatever the
 // API says about it.
 //
-// Not built: authentication and JWT actions, rule transforms, slow start,
-// anomaly mitigation, Lambda targets, HTTP/2 and gRPC target groups. Load
+// Not built: authentication and JWT actions, rule transforms, anomaly mitigation, Lambda targets, HTTP/2 and gRPC target groups. Load
 // refuses what a request would notice, naming it.
 package alb
 
@@ -171,6 +170,10 @@ type TargetGroup struct {
 	// DeregistrationDelay is how long a deregistered target may finish the
 	// requests it has; 0 to 3600 s, default 300 s.
 	DeregistrationDelay time.Duration
+	// SlowStart is how long the share of a target that has turned healthy grows
+	// linearly to a full one, with round robin; 30 s to 900 s, default 0 is off
+	// (slow_start.duration_seconds).
+	SlowStart time.Duration
 	// MinHealthyCount and MinHealthyPercent: with fewer healthy targets than
 	// either asks for, every target receives requests. Defaults 1 and 0 (off)
 	// (target_group_health.unhealthy_state_routing.minimum_healthy_targets).

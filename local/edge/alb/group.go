@@ -25,6 +25,7 @@ type group struct {
 	settings atomic.Pointer[settings]
 	serving  atomic.Pointer[[]*target] // those a request may go to now
 	next     atomic.Uint64             // round robin
+	ramp     ramp                      // slow start
 	counters
 
 	// Guarded by server.mu.
@@ -58,8 +59,12 @@ type target struct {
 	reason      string
 	description string
 	since       time.Time
-	successes   int // consecutive
-	failures    int // consecutive
+	successes   int  // consecutive
+	failures    int  // consecutive
+	first       bool // registered when the group was empty
+
+	ramping atomic.Int64 // when its slow start began, in Unix ns; 0 is not in slow start
+	credit  float64      // guarded by group.ramp.mu
 }
 
 func newGroup(s *Server, arn string) *group {
@@ -72,9 +77,10 @@ func newGroup(s *Server, arn string) *group {
 func (g *group) update(cfg *settings) {
 	g.settings.Store(cfg)
 	// New ones first: when all are replaced, requests find one at any moment.
+	empty := len(g.targets) == 0
 	for _, t := range cfg.Targets {
 		if g.targets[t] == nil {
-			g.register(t)
+			g.register(t).first = empty
 		}
 	}
 	for t, running := range g.targets {
@@ -86,7 +92,7 @@ func (g *group) update(cfg *settings) {
 }
 
 // register adds a target and starts its health checks. server.mu is held.
-func (g *group) register(reg Target) {
+func (g *group) register(reg Target) *target {
 	t := &target{
 		Target: reg, group: g, idle: make(chan struct{}), since: time.Now(),
 		state: Initial, reason: ReasonChecking, description: "Initial health checks in progress",
@@ -98,6 +104,7 @@ func (g *group) register(reg Target) {
 	g.targets[reg] = t
 	g.server.running.Go(func() { g.check(checks, t) })
 	g.server.log.Info("target registered", "group", g.name(), "target", t.ID, "port", t.Port)
+	return t
 }
 
 // deregister takes a target out of service at once and lets it finish what it
@@ -190,6 +197,9 @@ func (g *group) choose(list []*target) *target {
 	case WeightedRandom:
 		return list[g.server.intN(len(list))]
 	default:
+		if now := time.Now(); now.UnixNano() < g.ramp.until.Load() {
+			return g.ramp.choose(list, now)
+		}
 		return list[(g.next.Add(1)-1)%uint64(len(list))]
 	}
 }
@@ -265,7 +275,14 @@ func (t *target) set(state State, reason, description string) {
 	}
 	log("target is "+string(state), "group", t.group.name(), "target", t.ID, "port", t.Port,
 		"was", t.state, "reason", reason, "description", description)
-	t.state, t.reason, t.description, t.since = state, reason, description, time.Now()
+	now := time.Now()
+	t.state, t.reason, t.description, t.since = state, reason, description, now
+	if state == Healthy {
+		t.startSlowly(now)
+	} else {
+		t.ramping.Store(0)
+		t.first = false
+	}
 	t.group.rebuild()
 	t.group.server.broadcast()
 }

@@ -381,6 +381,7 @@ func targetGroup(d types.TargetGroup, attributes []types.TargetGroupAttribute) (
 		},
 		Algorithm:           cmp.Or(Algorithm(a["load_balancing.algorithm.type"]), RoundRobin),
 		DeregistrationDelay: a.seconds("deregistration_delay.timeout_seconds", 5*time.Minute),
+		SlowStart:           a.seconds("slow_start.duration_seconds", 0),
 		MinHealthyCount:     a.count("target_group_health.unhealthy_state_routing.minimum_healthy_targets.count", 1),
 		MinHealthyPercent:   a.count("target_group_health.unhealthy_state_routing.minimum_healthy_targets.percentage", 0),
 	}
