@@ -337,6 +337,7 @@ func (r *runtime) startEdge(ctx context.Context) (string, error) {
 	r.edge, err = edge.Start(ctx, edge.Options{
 		AWS: r.emulator.AWSConfig(), EdgeAddr: loopback(c.EdgePort), ALBAddr: loopback(c.ALBPort),
 		Logger: r.logger("edge"), ReportHealth: r.emulator.Extended,
+		AccessLog: filepath.Join(c.RunDir, "logs", "alb-access.log"), DeliverLogs: 5 * scaling.Minute,
 	})
 	if err != nil {
 		return "", err

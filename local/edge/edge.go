@@ -63,8 +63,13 @@ type Options struct {
 	// ReportHealth tells the emulator the health of targets, which only this
 	// project's extension takes.
 	ReportHealth bool
-	Resolver     alb.Resolver // of target ids; default alb.Loopback
-	Logger       *slog.Logger // default discards
+	// AccessLog is the file for the load balancer's access log; default none.
+	AccessLog string
+	// DeliverLogs is how often access logs are delivered to the bucket that the
+	// load balancer names; default 5 min, as AWS does.
+	DeliverLogs time.Duration
+	Resolver    alb.Resolver // of target ids; default alb.Loopback
+	Logger      *slog.Logger // default discards
 }
 
 // Edge is a running CloudFront distribution and load balancer.
@@ -75,12 +80,14 @@ type Edge struct {
 
 	balancer     *alb.Server
 	distribution *cloudfront.Server
+	accessLog    *accessLog
 	edgeServer   *http.Server
 	albServer    *http.Server
 	edgeAddr     string
 	albAddr      string
 
 	stop    context.CancelFunc // of polling
+	endLog  context.CancelFunc // of the access log, which comes last
 	running sync.WaitGroup
 	hangUp  context.CancelFunc // ends every request
 
@@ -93,22 +100,22 @@ type Edge struct {
 // start only. A port that is taken is an error that names it and the variable
 // to choose another with.
 func Start(ctx context.Context, opts Options) (*Edge, error) {
+	objects := s3.NewFromConfig(opts.AWS, func(o *s3.Options) {
+		o.UsePathStyle = true // an emulator on loopback has no bucket host names
+		// The bytes pass through as they are; who asked for them checks them.
+		o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
+	})
 	return start(ctx, opts, apis{
-		elb:        elbv2.NewFromConfig(opts.AWS),
-		cloudfront: cf.NewFromConfig(opts.AWS),
-		s3: s3.NewFromConfig(opts.AWS, func(o *s3.Options) {
-			o.UsePathStyle = true // an emulator on loopback has no bucket host names
-			// The bytes pass through as they are; who asked for them checks them.
-			o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
-		}),
+		elb: elbv2.NewFromConfig(opts.AWS), cloudfront: cf.NewFromConfig(opts.AWS), s3: objects, logs: objects,
 	})
 }
 
-// apis are what is read from AWS.
+// apis are what is read from AWS, and where logs go.
 type apis struct {
 	elb        alb.API
 	cloudfront cloudfront.API
 	s3         cloudfront.S3
+	logs       bucket
 }
 
 func start(ctx context.Context, opts Options, from apis) (*Edge, error) {
@@ -116,6 +123,7 @@ func start(ctx context.Context, opts Options, from apis) (*Edge, error) {
 	opts.ALBAddr = cmp.Or(opts.ALBAddr, DefaultALBAddr)
 	opts.Poll = cmp.Or(opts.Poll, DefaultPoll)
 	opts.Follow = cmp.Or(opts.Follow, DefaultFollow)
+	opts.DeliverLogs = cmp.Or(opts.DeliverLogs, 5*time.Minute)
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -133,7 +141,14 @@ func start(ctx context.Context, opts Options, from apis) (*Edge, error) {
 		edgeAddr: edgeListener.Addr().String(),
 		albAddr:  albListener.Addr().String(),
 	}
-	e.balancer = alb.NewServer(alb.Options{Resolver: opts.Resolver, Logger: opts.Logger.With("component", "alb")})
+	node := albListener.Addr().(*net.TCPAddr).AddrPort().Addr()
+	e.accessLog, err = openAccessLog(opts.AccessLog, from.logs, node)
+	if err != nil {
+		_ = edgeListener.Close()
+		_ = albListener.Close()
+		return nil, err
+	}
+	e.balancer = alb.NewServer(alb.Options{Resolver: opts.Resolver, AccessLog: e.accessLog.add, Logger: opts.Logger.With("component", "alb")})
 	e.distribution = cloudfront.NewServer(cloudfront.Options{Resolve: e.resolve, S3: from.s3, Logger: opts.Logger.With("component", "cloudfront")})
 	if err := e.Reload(ctx); err != nil {
 		_ = edgeListener.Close()
@@ -146,11 +161,21 @@ func start(ctx context.Context, opts Options, from apis) (*Edge, error) {
 	e.hangUp = hangUp
 	e.edgeServer = newServer(requests, e.distribution, opts.Logger)
 	e.albServer = newServer(requests, http.HandlerFunc(e.serveALB), opts.Logger)
+	e.albServer.ConnContext = alb.ConnContext
 	polling, stop := context.WithCancel(context.WithoutCancel(ctx))
 	e.stop = stop
 	e.running.Go(func() { e.serve(e.edgeServer, edgeListener) })
 	e.running.Go(func() { e.serve(e.albServer, e.balancer.Track(albListener)) })
 	e.running.Go(func() { e.poll(polling) })
+	logging, endLog := context.WithCancel(context.WithoutCancel(ctx))
+	e.endLog = endLog
+	e.running.Go(func() {
+		e.accessLog.run(logging, opts.DeliverLogs, func(err error) {
+			if err != nil {
+				e.log.Warn("access log entries are lost", "error", err)
+			}
+		})
+	})
 	if opts.ReportHealth {
 		reported := make(chan struct{})
 		e.running.Go(func() { e.reportHealth(polling, func() { close(reported) }) })
@@ -317,6 +342,7 @@ func (e *Edge) Shutdown(ctx context.Context) error {
 	_ = e.albServer.Close()
 	e.balancer.Close()
 	e.distribution.Close()
+	e.endLog()
 	e.running.Wait()
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
 		return nil // ending the rest is what was asked for

@@ -42,6 +42,7 @@ type LoadBalancer struct {
 	ForwardedFor ForwardedFor
 	// ForwardedForPort keeps the client's port in X-Forwarded-For.
 	ForwardedForPort bool
+	AccessLogs       AccessLogs
 }
 
 // ForwardedFor is a value of routing.http.xff_header_processing.mode.

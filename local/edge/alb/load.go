@@ -121,7 +121,7 @@ func loadBalancer(lb types.LoadBalancer, attributes []types.LoadBalancerAttribut
 	for _, kv := range attributes {
 		a[aws.ToString(kv.Key)] = aws.ToString(kv.Value)
 	}
-	return LoadBalancer{
+	out := LoadBalancer{
 		ARN:                aws.ToString(lb.LoadBalancerArn),
 		Name:               aws.ToString(lb.LoadBalancerName),
 		DNSName:            aws.ToString(lb.DNSName),
@@ -130,6 +130,10 @@ func loadBalancer(lb types.LoadBalancer, attributes []types.LoadBalancerAttribut
 		ForwardedFor:       cmp.Or(ForwardedFor(a["routing.http.xff_header_processing.mode"]), ForwardedForAppend),
 		ForwardedForPort:   a.enabled("routing.http.xff_client_port.enabled"),
 	}
+	if a.enabled("access_logs.s3.enabled") {
+		out.AccessLogs = AccessLogs{Bucket: a["access_logs.s3.bucket"], Prefix: a["access_logs.s3.prefix"]}
+	}
+	return out
 }
 
 func listeners(ctx context.Context, api API, arn string) ([]Listener, error) {

@@ -138,7 +138,7 @@ func rewrite(p *httputil.ProxyRequest) {
 	}
 	out.Header["X-Forwarded-Proto"] = []string{strings.ToLower(string(cmp.Or(x.forwarder.listener.Protocol, HTTP)))}
 	out.Header["X-Forwarded-Port"] = []string{strconv.Itoa(x.forwarder.listener.Port)}
-	out.Header["X-Amzn-Trace-Id"] = []string{traceID(in.Header.Get("X-Amzn-Trace-Id"), time.Now())}
+	out.Header["X-Amzn-Trace-Id"] = []string{x.transaction.traceID(in)}
 }
 
 // traceID is the X-Amzn-Trace-Id a target receives: a new Root when the

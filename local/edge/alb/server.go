@@ -42,6 +42,8 @@ type Options struct {
 	Check    Check           // default one HTTP request
 	IntN     func(n int) int // random number below n; default rand.IntN
 	Logger   *slog.Logger    // default discards
+	// AccessLog is given the entry of each request that has ended, a line.
+	AccessLog func(LoadBalancer, []byte)
 }
 
 // Server serves the requests of one load balancer. It is an http.Handler for
@@ -52,6 +54,8 @@ type Server struct {
 	intN     func(n int) int
 	log      *slog.Logger
 	proxy    *httputil.ReverseProxy
+
+	accessLog func(LoadBalancer, []byte)
 
 	state    atomic.Pointer[state]
 	counters ownCounters
@@ -89,7 +93,7 @@ type compiledRule struct {
 // Close ends what it started.
 func NewServer(opts Options) *Server {
 	s := &Server{
-		resolver: opts.Resolver, check: opts.Check, intN: opts.IntN, log: opts.Logger,
+		resolver: opts.Resolver, check: opts.Check, intN: opts.IntN, log: opts.Logger, accessLog: opts.AccessLog,
 		groups: map[string]*group{}, changed: make(chan struct{}),
 	}
 	if s.resolver == nil {
@@ -243,7 +247,7 @@ func (s *Server) Listener(port int) http.Handler {
 
 func (s *Server) serve(w http.ResponseWriter, r *http.Request, port int) {
 	t := &transaction{ResponseWriter: w, received: time.Now()}
-	defer s.over(t) // also when the client's connection is to be closed, by a panic
+	defer s.over(t, r) // also when the client's connection is to be closed, by a panic
 	s.route(t, r, port)
 }
 

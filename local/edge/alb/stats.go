@@ -164,8 +164,10 @@ func (c *trackedConn) Close() error {
 
 // CloseWrite lets the server end its side first, so that a client that still
 // sends reads the last answer instead of a reset.
-func (c *trackedConn) CloseWrite() error {
-	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+func (c *trackedConn) CloseWrite() error { return closeWrite(c.Conn) }
+
+func closeWrite(conn net.Conn) error {
+	if half, ok := conn.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()
 	}
 	return nil

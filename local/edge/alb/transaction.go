@@ -1,7 +1,11 @@
 package alb
 
 import (
+	"bufio"
+	"net"
 	"net/http"
+	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -20,8 +24,13 @@ type transaction struct {
 	rule     *compiledRule
 	exchange *exchange // nil when no target was chosen
 
-	status       int // of the answer, 0 before it has one
-	targetStatus int // 0 when no target answered
+	status       int       // of the answer, 0 before it has one
+	targetStatus int       // 0 when no target answered
+	answering    time.Time // when the answer began
+	sent         int64     // bytes of its body
+	hijacked     *countedConn
+	trace        string // X-Amzn-Trace-Id
+	over         time.Time
 }
 
 // Unwrap gives http.ResponseController what it controls.
@@ -30,13 +39,59 @@ func (t *transaction) Unwrap() http.ResponseWriter { return t.ResponseWriter }
 // WriteHeader notes the status.
 func (t *transaction) WriteHeader(status int) {
 	if t.status == 0 && (status >= 200 || status == http.StatusSwitchingProtocols) {
-		t.status = status
+		t.status, t.answering = status, time.Now()
 	}
 	t.ResponseWriter.WriteHeader(status)
 }
 
-// over counts a request that has its answer.
-func (s *Server) over(t *transaction) {
+// Write counts what the client is sent.
+func (t *transaction) Write(p []byte) (int, error) {
+	if t.status == 0 {
+		t.status, t.answering = http.StatusOK, time.Now()
+	}
+	n, err := t.ResponseWriter.Write(p)
+	t.sent += int64(n)
+	return n, err
+}
+
+// Hijack counts what passes on a connection that is no longer HTTP.
+func (t *transaction) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, buffered, err := http.NewResponseController(t.ResponseWriter).Hijack()
+	if err != nil {
+		return nil, nil, err
+	}
+	t.hijacked, t.answering = &countedConn{Conn: conn}, time.Now()
+	return t.hijacked, buffered, nil
+}
+
+type countedConn struct {
+	net.Conn
+	read, written atomic.Int64
+}
+
+func (c *countedConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	c.read.Add(int64(n))
+	return n, err
+}
+
+// CloseWrite ends one direction of a connection and keeps the other.
+func (c *countedConn) CloseWrite() error { return closeWrite(c.Conn) }
+
+func (c *countedConn) Write(p []byte) (int, error) {
+	n, err := c.Conn.Write(p)
+	c.written.Add(int64(n))
+	return n, err
+}
+
+// over counts and logs a request that has its answer.
+func (s *Server) over(t *transaction, r *http.Request) {
+	t.over = time.Now()
+	if s.accessLog != nil {
+		lb := s.Config().LoadBalancer
+		_, id, _ := strings.Cut(lb.ARN, ":loadbalancer/")
+		s.accessLog(lb, t.appendEntry(nil, id, r))
+	}
 	if t.targetStatus != 0 {
 		return // counted when the target answered
 	}

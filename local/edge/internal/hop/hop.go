@@ -37,7 +37,7 @@ type Upload struct {
 	idle    time.Duration
 	timer   *time.Timer
 	length  int64 // -1 unknown
-	read    int64
+	read    atomic.Int64
 	waiting atomic.Bool
 	done    atomic.Bool
 }
@@ -66,12 +66,14 @@ func (u *Upload) Read(p []byte) (int, error) {
 	n, err := u.body.Read(p)
 	u.timer.Stop()
 	u.waiting.Store(false)
-	u.read += int64(n)
-	if err == io.EOF || u.read == u.length {
+	if read := u.read.Add(int64(n)); err == io.EOF || read == u.length {
 		u.done.Store(true)
 	}
 	return n, err
 }
+
+// Size is how much the client has sent.
+func (u *Upload) Size() int64 { return u.read.Load() }
 
 // Close closes the client's body.
 func (u *Upload) Close() error { return u.body.Close() }
