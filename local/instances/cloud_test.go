@@ -46,6 +46,10 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
+// drainDelay is how long the program listens on when it is asked to end, as the
+// app does: for the requests that the load balancer was about to send.
+const drainDelay = 100 * time.Millisecond
+
 // serve is an instance's program. TEST_ variables make it misbehave.
 func serve() int {
 	if code, err := strconv.Atoi(os.Getenv("TEST_EXIT")); err == nil {
@@ -72,6 +76,7 @@ func serve() int {
 	go func() {
 		<-ctx.Done()
 		if os.Getenv("TEST_IGNORE_TERM") == "" {
+			time.Sleep(drainDelay)
 			_ = server.Shutdown(context.Background())
 			close(finished)
 		}
