@@ -33,16 +33,20 @@ import (
 type instance struct {
 	Instance
 	port         int
-	targetGroups []string // where it is registered
+	begun        time.Time // when it was launched, or left the warm pool
+	targetGroups []string  // where it is registered
 	ended        time.Time
-	leaving      string     // why it was asked to go
-	failed       bool       // it ended by itself
-	marked       bool       // SetInstanceHealth says Unhealthy
-	order        string     // a lifecycle state that the API asks for, or ""
-	waiting      []*waiting // lifecycle actions
-	starting     *activity  // its launch
-	ending       *activity  // its termination
-	moves        chan State // to Standby, and back to InService
+	leaving      string        // why it was asked to go
+	failed       bool          // it ended by itself
+	marked       bool          // SetInstanceHealth says Unhealthy
+	order        string        // a lifecycle state that the API asks for, or ""
+	waiting      []*waiting    // lifecycle actions
+	starting     *activity     // its launch
+	ending       *activity     // its termination
+	moves        chan State    // to Standby, and back to InService
+	warm         bool          // begins in the warm pool
+	leave        chan struct{} // closed when it leaves the warm pool
+	reuse        bool          // returns to the warm pool instead of being terminated
 
 	group    *group
 	template *types.LaunchTemplateSpecification
@@ -60,24 +64,41 @@ func (g *group) terminate(i *instance, reason, cause string, now time.Time) {
 	if i.leaving != "" || i.State == Terminated {
 		return
 	}
-	i.leaving, i.State, i.Lifecycle, i.Reason = reason, Draining, "Terminating", reason
+	lifecycle := "Terminating"
+	if i.State == Warm {
+		lifecycle = "Warmed:Terminating"
+	}
+	i.leaving, i.State, i.Lifecycle, i.Reason = reason, Draining, lifecycle, reason
 	if i.ending == nil {
 		i.ending = g.newActivity("Terminating EC2 instance: "+i.ID, cause, statusInProgress, now)
 	}
 	i.stop()
 }
 
-// start launches one more instance of a group. m.mu is held.
+// start launches one more instance of a group, from its warm pool when that has
+// one. m.mu is held.
 func (m *Manager) start(g *group, cause string, now time.Time) {
-	i := &instance{
-		Instance: Instance{ID: newID(), Group: g.name, State: Pending, Lifecycle: "Pending", Launched: now, Protected: g.protect},
-		group:    g, template: g.template, moves: make(chan State, 1),
+	if i := g.warmed(); i != nil {
+		i.starting = g.newActivity("Launching a new EC2 instance from warm pool: "+i.ID, cause, statusPreInServe, now)
+		i.State, i.Lifecycle, i.warm, i.begun = Pending, "Pending", false, now
+		close(i.leave)
+		return
 	}
+	i := g.newInstance(Pending, "Pending", now)
 	i.starting = g.newActivity("Launching a new EC2 instance: "+i.ID, cause, statusPreInServe, now)
 	i.starting.goOn(statusPreInServe, 30)
+	m.wg.Go(func() { m.live(i) })
+}
+
+// newInstance adds an instance to a group. Manager.mu is held.
+func (g *group) newInstance(state State, lifecycle string, now time.Time) *instance {
+	i := &instance{
+		Instance: Instance{ID: newID(), Group: g.name, State: state, Lifecycle: lifecycle, Launched: now, Protected: g.protect},
+		begun:    now, group: g, template: g.template, moves: make(chan State, 1), leave: make(chan struct{}), warm: state == Warm,
+	}
 	i.booted, i.stop = context.WithCancel(context.Background())
 	g.instances = append(g.instances, i)
-	m.wg.Go(func() { m.live(i) })
+	return i
 }
 
 // newID is an instance id in the long form of EC2.
@@ -87,20 +108,29 @@ func newID() string {
 	return "i-" + hex.EncodeToString(b[:])[:17]
 }
 
-// live is an instance's whole life.
+// live is an instance's whole life. One that returns to the warm pool begins anew.
 func (m *Manager) live(i *instance) {
-	defer i.stop()
-	p, err := m.boot(i)
-	for err == nil && i.booted.Err() == nil {
-		select {
-		case <-p.Done():
-			err = fmt.Errorf("%w: %w; the end of %s:\n%s", errEnded, cmp.Or(p.Err(), errors.New("exit status 0")), p.Log, p.Tail(20))
-		case to := <-i.moves:
-			err = m.move(i, to)
-		case <-i.booted.Done():
+	defer func() { i.stop() }()
+	for again := true; again; {
+		var p *process.Process
+		var err error
+		if i.warm {
+			err = m.warm(i)
 		}
+		if err == nil && i.booted.Err() == nil {
+			p, err = m.boot(i)
+		}
+		for err == nil && i.booted.Err() == nil {
+			select {
+			case <-p.Done():
+				err = fmt.Errorf("%w: %w; the end of %s:\n%s", errEnded, cmp.Or(p.Err(), errors.New("exit status 0")), p.Log, p.Tail(20))
+			case to := <-i.moves:
+				err = m.move(i, to)
+			case <-i.booted.Done():
+			}
+		}
+		again = m.end(i, p, err)
 	}
-	m.end(i, p, err)
 }
 
 // boot runs the artifact, waits until it is ready and registers it.
@@ -167,7 +197,7 @@ func (m *Manager) boot(i *instance) (*process.Process, error) {
 		return p, err
 	}
 	m.o.Log.Info("instance in service", "instance", i.ID, "group", i.Group, "version", version,
-		"url", "http://"+httpAddr, "after", time.Since(i.Launched).Round(time.Millisecond))
+		"url", "http://"+httpAddr, "after", time.Since(i.begun).Round(time.Millisecond))
 	return p, nil
 }
 
@@ -295,7 +325,9 @@ func (m *Manager) get(ctx context.Context, url string) ([]byte, error) {
 // A process that runs is asked to end once the load balancer sends it nothing
 // new: it fails its readiness, tells its event streams to resume elsewhere, and
 // finishes what it has begun.
-func (m *Manager) end(i *instance, p *process.Process, err error) {
+//
+// It returns true when the instance is in the warm pool then.
+func (m *Manager) end(i *instance, p *process.Process, err error) (again bool) {
 	running := p != nil && p.Running()
 	m.mu.Lock()
 	asked := i.leaving
@@ -303,8 +335,9 @@ func (m *Manager) end(i *instance, p *process.Process, err error) {
 	if asked == "" && i.State == InService {
 		i.group.lost++
 	}
-	i.State, i.Lifecycle, i.Reason, i.waiting = Draining, "Terminating", asked, nil
+	i.Reason, i.waiting = asked, nil
 	if asked == "" {
+		i.State, i.Lifecycle = Draining, "Terminating"
 		i.Reason, _, _ = strings.Cut(err.Error(), "; the end of ") // the log is said once, not kept
 		i.leaving, i.failed = i.Reason, true
 		m.failed(i, err) // before anyone sees the gap it leaves: the next launch may have to wait
@@ -325,9 +358,14 @@ func (m *Manager) end(i *instance, p *process.Process, err error) {
 	}
 	_ = os.RemoveAll(filepath.Join(m.o.RunDir, "tmp", i.ID))
 	m.update(func() {
+		i.ending.end(statusSuccessful, message, time.Now())
+		if again = i.reuse && m.open.Err() == nil; again {
+			i.rejoin()
+			return
+		}
 		i.State, i.Lifecycle, i.ended, i.waiting = Terminated, "Terminated", time.Now(), nil
-		i.ending.end(statusSuccessful, message, i.ended)
 	})
+	return again
 }
 
 // shutDown ends the process of an instance that has been taken out of service,

@@ -43,6 +43,7 @@ const (
 	Terminated State = "terminated"
 
 	Standby State = "standby" // runs, taken out of service by EnterStandby
+	Warm    State = "warm"    // in the warm pool: prepared, and does not run
 )
 
 // Instance is one process of a fleet.
@@ -125,10 +126,12 @@ type group struct {
 	protect      bool            // new instances from scale-in
 	suspended    map[string]bool // processes
 	hooks        []Hook
-	replaceSick  bool          // health check type ELB
-	grace        time.Duration // before health counts
-	warmup       int           // of new instances, in AWS's seconds
-	foreign      bool          // not a fleet of this service
+	max          int
+	warmPool     *types.WarmPoolConfiguration // or nil
+	replaceSick  bool                         // health check type ELB
+	grace        time.Duration                // before health counts
+	warmup       int                          // of new instances, in AWS's seconds
+	foreign      bool                         // not a fleet of this service
 	instances    []*instance
 	backoff      backoff
 	problem      string // why the last launch failed
@@ -278,7 +281,7 @@ func (m *Manager) missing() []string {
 				serving++
 			case Pending, Draining:
 				other++
-			case Standby, Terminated:
+			case Standby, Warm, Terminated:
 			}
 		}
 		if serving != g.desired || other > 0 {
@@ -334,6 +337,7 @@ func (m *Manager) reconcile(ctx context.Context) {
 		g.forget(now)
 		m.replaceUnhealthy(g, now)
 		m.follow(g, m.refreshed(g, now), now)
+		m.followWarmPool(g, now)
 		if g.desired == 0 && len(g.instances) == 0 && deployed[name] == nil && err == nil {
 			delete(m.groups, name)
 		}
@@ -438,7 +442,7 @@ func (m *Manager) readGroups(ctx context.Context) (map[string]*types.AutoScaling
 func (m *Manager) adopt(deployed map[string]*types.AutoScalingGroup) {
 	for name, g := range m.groups {
 		if deployed[name] == nil {
-			g.desired, g.problem = 0, ""
+			g.desired, g.problem, g.warmPool = 0, "", nil
 		}
 	}
 	for name, d := range deployed {
@@ -462,6 +466,7 @@ func (m *Manager) adopt(deployed map[string]*types.AutoScalingGroup) {
 		g.replaceSick = aws.ToString(d.HealthCheckType) == "ELB"
 		g.grace = time.Duration(aws.ToInt32(d.HealthCheckGracePeriod)) * time.Second
 		g.warmup = warmupOf(d.DefaultInstanceWarmup, d.HealthCheckGracePeriod)
+		g.max, g.warmPool = int(aws.ToInt32(d.MaxSize)), d.WarmPoolConfiguration
 		g.policies, g.protect = d.TerminationPolicies, aws.ToBool(d.NewInstancesProtectedFromScaleIn)
 		g.suspended = map[string]bool{}
 		for _, p := range d.SuspendedProcesses {
@@ -597,6 +602,7 @@ func (m *Manager) scaleIn(g *group, active []*instance, want int, now time.Time)
 		if i.Protected {
 			continue
 		}
+		i.reuse = i.State == InService && g.reuses()
 		g.terminate(i, "scale-in", cause+"  "+at(now, "instance %s was selected for termination.", i.ID), now)
 		excess--
 	}

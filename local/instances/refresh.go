@@ -100,6 +100,8 @@ func (m *Manager) takeUp(g *group, order *RefreshOrder, matching string, now tim
 				continue
 			}
 			switch p := order.Preferences; {
+			case i.State == Warm && !(p.SkipMatching && i.TemplateVersion == matching):
+				g.terminate(i, "instance refresh", because(now, i, "an instance was taken out of service in response to an instance refresh."), now)
 			case p.SkipMatching && i.TemplateVersion == matching,
 				i.Protected && p.ScaleInProtectedInstances == "Ignore",
 				i.State == Standby && p.StandbyInstances == "Ignore":
@@ -138,10 +140,11 @@ func (m *Manager) refreshed(g *group, now time.Time) (beyond int) {
 	alive, replaced, well, active := 0, 0, 0, 0
 	for _, i := range g.instances {
 		is := slices.Contains(r.old, i)
-		if is && i.State != Terminated {
+		gone := i.State == Terminated || i.State == Warm
+		if is && !gone {
 			alive++
 		}
-		if is && i.leaving == "" && i.State != Terminated {
+		if is && i.leaving == "" && !gone {
 			old = append(old, i)
 		}
 		if !i.active() {

@@ -25,6 +25,7 @@ _MODULES = (
     "security_group_rule",
     "target_health",
     "vpc_origin",
+    "warm_pool",
     "web_acl",
     "web_acl_association",
     "web_acl_logging",

@@ -12,7 +12,7 @@ from ministack.services import autoscaling
 from ministack.services.cloudformation import provisioners
 
 from .piece import Piece
-from .resource import resource_type
+from .warm_pool import configuration_xml
 
 _TYPE = "AWS::AutoScaling::AutoScalingGroup"
 
@@ -58,10 +58,7 @@ def _extra_xml(group: dict) -> str:
         f"<ProcessName>{process}</ProcessName><SuspensionReason>{escape(reason)}</SuspensionReason>"
         for process, reason in sorted((group.get("SuspendedProcesses") or {}).items())
     ])
-    warm_pool = group.get("WarmPoolConfiguration")
-    if warm_pool:
-        xml += f"<WarmPoolConfiguration>{_warm_pool_xml(warm_pool)}</WarmPoolConfiguration>"
-    return xml
+    return xml + configuration_xml(group) + f"<WarmPoolSize>{len(group.get('WarmInstances', []))}</WarmPoolSize>"
 
 
 def _mend_members() -> None:
@@ -208,59 +205,8 @@ def _takes_any_capacity() -> bool:
         handlers["delete"](name, props)
 
 
-def _warm_pool_xml(pool: dict) -> str:
-    xml = f"<MinSize>{int(pool.get('MinSize') or 0)}</MinSize><PoolState>{pool.get('PoolState', 'Stopped')}</PoolState>"
-    if pool.get("MaxGroupPreparedCapacity") not in (None, ""):
-        xml += f"<MaxGroupPreparedCapacity>{int(pool['MaxGroupPreparedCapacity'])}</MaxGroupPreparedCapacity>"
-    reuse = pool.get("InstanceReusePolicy")
-    if reuse:
-        on_scale_in = str(reuse.get("ReuseOnScaleIn", False)).lower()
-        xml += f"<InstanceReusePolicy><ReuseOnScaleIn>{on_scale_in}</ReuseOnScaleIn></InstanceReusePolicy>"
-    return xml
-
-
-def _warm_pool_put(_logical_id, props, _stack_name):
-    name = props.get("AutoScalingGroupName", "")
-    group = autoscaling._asgs.get(name)
-    if group is None:
-        raise ValueError(f"AWS::AutoScaling::WarmPool: there is no Auto Scaling group {name}")
-    group["WarmPoolConfiguration"] = {k: v for k, v in props.items() if k != "AutoScalingGroupName"}
-    return name, {}
-
-
-def _warm_pool_update(physical_id, _old_props, new_props, stack_name):
-    return _warm_pool_put(physical_id, new_props, stack_name)
-
-
-def _warm_pool_delete(physical_id, _props):
-    (autoscaling._asgs.get(physical_id) or {}).pop("WarmPoolConfiguration", None)
-
-
-def _mend_warm_pool_api() -> None:
-    def describe(params):
-        group = autoscaling._asgs.get(autoscaling._p(params, "AutoScalingGroupName"))
-        if group is None:
-            return autoscaling._error("ValidationError", "AutoScalingGroup name not found")
-        pool = group.get("WarmPoolConfiguration")
-        configuration = f"<WarmPoolConfiguration>{_warm_pool_xml(pool)}</WarmPoolConfiguration>" if pool else ""
-        return autoscaling._xml(
-            200, "DescribeWarmPoolResponse",
-            f"<DescribeWarmPoolResult>{configuration}<Instances/></DescribeWarmPoolResult>",
-        )
-
-    autoscaling._ACTION_MAP["DescribeWarmPool"] = describe
-
-
 PIECES = (
     Piece("Auto Scaling groups forget their target groups", _forgets_target_groups, _mend_members),
     Piece("a stack update resets an Auto Scaling group's desired capacity", _resets_capacity, _mend_capacity),
     Piece("an Auto Scaling group takes sizes that contradict each other, and forgets most of an update", _takes_any_capacity, _mend_update),
-    resource_type(
-        "AWS::AutoScaling::WarmPool", _warm_pool_put, _warm_pool_delete, _warm_pool_update,
-        replaces=("AutoScalingGroupName",),
-    ),
-    Piece(
-        "the Auto Scaling API has no DescribeWarmPool",
-        lambda: "DescribeWarmPool" not in autoscaling._ACTION_MAP, _mend_warm_pool_api,
-    ),
 )
