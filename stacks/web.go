@@ -1,12 +1,15 @@
 package stacks
 
 import (
+	"time"
+
 	"github.com/aws/aws-cdk-go/awscdk/v2"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awsec2"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awsiam"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awssecretsmanager"
 	"github.com/aws/constructs-go/constructs/v10"
 
+	"github.com/loadbearing/loadbearing/app/settings"
 	"github.com/loadbearing/loadbearing/constructs/compliance"
 	"github.com/loadbearing/loadbearing/constructs/fleet"
 	"github.com/loadbearing/loadbearing/constructs/loadbalancer"
@@ -19,6 +22,15 @@ import (
 const (
 	commandServe = "serve"
 	commandWork  = "work"
+)
+
+// drain is how long an instance that leaves may take for the requests it has: a
+// gigabyte at 10 MB/s, so that a release does not end who downloads it. Without
+// such a request an instance leaves within seconds. Of it the program has all but
+// a margin, in which it says that it is not ready and closes.
+const (
+	drain  = 2 * time.Minute
+	margin = 10 * time.Second
 )
 
 // rdsRoots are the certificate authorities of RDS, which no operating system trusts.
@@ -50,10 +62,13 @@ func NewWeb(scope constructs.Construct, s Settings, n *Network, d *Data, m *Mess
 		OverrideSecret:       func(p *awssecretsmanager.SecretProps) { p.EncryptionKey = n.Key.Key },
 		NoDeletionProtection: !s.DeletionProtection,
 		NoAccessLogs:         !s.DeletionProtection,
+		DeregistrationDelay:  drain,
 	})
 
 	web := fleetProps(s, n, s.Web)
 	web.Fleet, web.Command = contract.FleetWeb, commandServe
+	web.DrainTimeout = drain
+	web.Variables = map[string]string{settings.EnvShutdownTimeout: (drain - margin).String()}
 	// What is open decides: an event stream costs memory and no processor time. The
 	// processor is second, for requests too short to be seen open. How many requests
 	// there are is no third: one may cost a thousand times what another does.
