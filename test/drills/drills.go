@@ -7,6 +7,7 @@ import (
 	"github.com/loadbearing/loadbearing/test/drills/bluegreen"
 	"github.com/loadbearing/loadbearing/test/drills/canary"
 	"github.com/loadbearing/loadbearing/test/drills/compression"
+	"github.com/loadbearing/loadbearing/test/drills/loadbalancing"
 	"github.com/loadbearing/loadbearing/test/drills/messagequeue"
 	"github.com/loadbearing/loadbearing/test/drills/pubsub"
 	"github.com/loadbearing/loadbearing/test/drills/rolling"
@@ -15,6 +16,7 @@ import (
 // All returns every drill, in the order of the concepts.
 func All() []drill.Drill {
 	return []drill.Drill{
+		loadbalancing.Drill(),
 		backpressure.Drill(),
 		compression.Drill(),
 		messagequeue.Drill(),
