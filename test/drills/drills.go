@@ -3,6 +3,7 @@ package drills
 
 import (
 	"github.com/loadbearing/loadbearing/test/drill"
+	"github.com/loadbearing/loadbearing/test/drills/autoscaling"
 	"github.com/loadbearing/loadbearing/test/drills/backpressure"
 	"github.com/loadbearing/loadbearing/test/drills/bluegreen"
 	"github.com/loadbearing/loadbearing/test/drills/canary"
@@ -17,6 +18,7 @@ import (
 func All() []drill.Drill {
 	return []drill.Drill{
 		loadbalancing.Drill(),
+		autoscaling.Drill(),
 		backpressure.Drill(),
 		compression.Drill(),
 		messagequeue.Drill(),
