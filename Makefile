@@ -67,7 +67,7 @@ test-examples: ## Build and synthesize each module below examples, and check wha
 
 .PHONY: test-local
 test-local: $(CLI) ## Terratest: deploy to MiniStack and to LocalStack, assert through the AWS APIs and through the edge
-	go test -count=1 -timeout=25m -v ./test ./test/api ./test/load
+	go test -count=1 -timeout=25m -v ./test ./test/api ./test/conformance/... ./test/load
 
 .PHONY: test-race
 test-race: ## The concurrent packages under the race detector

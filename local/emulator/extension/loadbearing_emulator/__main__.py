@@ -15,6 +15,7 @@ _MODULES = (
     "forward_config",
     "instance_order",
     "instance_refresh",
+    "listener_rule",
     "machine_image",
     "metric_alarm",
     "metric_data",

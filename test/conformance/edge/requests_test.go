@@ -1,0 +1,3 @@
+package edge
+
+var requestCases = []conformanceCase{}
