@@ -161,7 +161,9 @@ func start(ctx context.Context, opts Options, from apis) (*Edge, error) {
 	e.hangUp = hangUp
 	e.edgeServer = newServer(requests, e.distribution, opts.Logger)
 	e.albServer = newServer(requests, http.HandlerFunc(e.serveALB), opts.Logger)
-	e.albServer.ConnContext = alb.ConnContext
+	e.albServer.ConnContext, e.albServer.ConnState = alb.ConnContext, e.balancer.ConnState
+	e.albServer.MaxHeaderBytes = alb.RequestHeaderBytes
+	e.albServer.IdleTimeout = alb.LongestIdleTimeout // the configured one comes first
 	polling, stop := context.WithCancel(context.WithoutCancel(ctx))
 	e.stop = stop
 	e.running.Go(func() { e.serve(e.edgeServer, edgeListener) })
@@ -204,8 +206,8 @@ func newServer(ctx context.Context, h http.Handler, log *slog.Logger) *http.Serv
 	return &http.Server{
 		Handler:           h,
 		ReadHeaderTimeout: 10 * time.Second,
-		IdleTimeout:       5 * time.Minute, // longer than CloudFront keeps a connection, at most 2 minutes
-		MaxHeaderBytes:    64 << 10,        // an Application Load Balancer's limit for all headers of a request
+		IdleTimeout:       5 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}

@@ -254,7 +254,9 @@ func newTransport(idle time.Duration, counters *ownCounters) *http.Transport {
 		MaxIdleConnsPerHost:   4096,
 		IdleConnTimeout:       idle / 2, // before the deadline of idleConn, which a request could run into
 		ExpectContinueTimeout: time.Second,
-		DisableCompression:    true, // the body passes as it is
+		// More is a 502: a load balancer's limit for all headers of an answer.
+		MaxResponseHeaderBytes: 32 << 10,
+		DisableCompression:     true, // the body passes as it is
 	}
 }
 
@@ -315,7 +317,7 @@ func isTimeout(err error) bool {
 
 // fail answers with an error of the load balancer itself.
 func fail(w http.ResponseWriter, status int) {
-	title := fmt.Sprintf("%d %s", status, http.StatusText(status))
+	title := strings.TrimSpace(fmt.Sprintf("%d %s", status, http.StatusText(status)))
 	if status == http.StatusServiceUnavailable {
 		title = "503 Service Temporarily Unavailable"
 	}

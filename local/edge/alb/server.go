@@ -22,6 +22,9 @@ import (
 
 const defaultIdleTimeout = time.Minute
 
+// LongestIdleTimeout is the longest that can be configured.
+const LongestIdleTimeout = 4000 * time.Second
+
 // Resolver returns the address of a target by its id: an EC2 instance id or an
 // IP address.
 type Resolver func(id string) (host string, ok bool)
@@ -265,6 +268,10 @@ func (s *Server) route(t *transaction, r *http.Request, port int) {
 		return
 	}
 	t.listener = &l.Listener
+	if status := refused(r); status != 0 {
+		fail(t, status)
+		return
+	}
 	for i := range l.rules {
 		if rule := &l.rules[i]; rule.match(r) {
 			t.rule = rule
@@ -273,6 +280,50 @@ func (s *Server) route(t *transaction, r *http.Request, port int) {
 		}
 	}
 	fail(t, http.StatusServiceUnavailable) // only without a default rule, which AWS does not allow
+}
+
+// Limits of a request's headers, which cannot be changed on AWS.
+// https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-limits.html
+const (
+	requestLineLimit = 16 << 10
+	headerLimit      = 16 << 10
+	headersLimit     = 64 << 10
+	forwardedLimit   = 30 // addresses in X-Forwarded-For
+)
+
+// RequestHeaderBytes is what an http.Server in front has to let through, for
+// the load balancer to refuse it in its own words.
+const RequestHeaderBytes = 2 * headersLimit
+
+// refused is the status of a request that gets to no rule, or 0.
+// https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-troubleshooting.html#load-balancer-http-error-codes
+func refused(r *http.Request) int {
+	if r.Method == http.MethodTrace {
+		return http.StatusMethodNotAllowed
+	}
+	size := len(r.Method) + len(requestURI(r)) + len(r.Proto) + len("  \r\n")
+	if size > requestLineLimit {
+		return http.StatusBadRequest
+	}
+	size += headerSize(r.Header)
+	for name, values := range r.Header {
+		for _, v := range values {
+			if len(name)+len(v) > headerLimit {
+				return http.StatusBadRequest
+			}
+		}
+	}
+	if size > headersLimit {
+		return http.StatusBadRequest
+	}
+	hops := 0
+	for _, v := range r.Header["X-Forwarded-For"] {
+		hops += 1 + strings.Count(v, ",")
+	}
+	if hops > forwardedLimit {
+		return statusForwardedTooOften
+	}
+	return 0
 }
 
 func (c *compiledRule) match(r *http.Request) bool {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math"
 	"net"
+	"net/http"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -125,27 +126,38 @@ func (s *Server) Collect() Stats {
 	return out
 }
 
-// Track counts the connections a listener of the load balancer accepts.
-func (s *Server) Track(l net.Listener) net.Listener { return trackedListener{l, &s.counters} }
+// Track counts the connections a listener of the load balancer accepts, and
+// closes those that are idle for the idle timeout. The http.Server that serves
+// them needs ConnState for that.
+func (s *Server) Track(l net.Listener) net.Listener { return trackedListener{l, s} }
+
+// ConnState is the hook of that name of an http.Server.
+func (s *Server) ConnState(conn net.Conn, state http.ConnState) {
+	if tracked, ok := conn.(*trackedConn); ok {
+		tracked.idle.Store(state == http.StateIdle)
+	}
+}
 
 type trackedListener struct {
 	net.Listener
-	counters *ownCounters
+	server *Server
 }
 
 func (l trackedListener) Accept() (net.Conn, error) {
 	conn, err := l.Listener.Accept()
 	if err != nil {
 		if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
-			l.counters.rejected.Add(1)
+			l.server.counters.rejected.Add(1)
 		}
 		return nil, err
 	}
-	return l.counters.track(conn), nil
+	tracked := l.server.counters.track(conn)
+	tracked.server = l.server
+	return tracked, nil
 }
 
 // track counts a connection until it is closed.
-func (c *ownCounters) track(conn net.Conn) net.Conn {
+func (c *ownCounters) track(conn net.Conn) *trackedConn {
 	c.made.Add(1)
 	c.active.Add(1)
 	return &trackedConn{Conn: conn, counters: c}
@@ -155,6 +167,20 @@ type trackedConn struct {
 	net.Conn
 	counters *ownCounters
 	closed   sync.Once
+	server   *Server     // nil for one to a target
+	idle     atomic.Bool // between two requests
+}
+
+// SetReadDeadline bounds how long the server waits for the next request of a
+// client by the idle timeout, which changes while it runs.
+func (c *trackedConn) SetReadDeadline(at time.Time) error {
+	if c.idle.Load() && !at.IsZero() {
+		idle := cmp.Or(c.server.Config().LoadBalancer.IdleTimeout, defaultIdleTimeout)
+		if limit := time.Now().Add(idle); limit.Before(at) {
+			at = limit
+		}
+	}
+	return c.Conn.SetReadDeadline(at)
 }
 
 func (c *trackedConn) Close() error {

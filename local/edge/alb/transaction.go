@@ -13,6 +13,9 @@ import (
 // client that closed its connection before the idle timeout; nobody reads it.
 const statusClientClosed = 460
 
+// statusForwardedTooOften answers an X-Forwarded-For with more than 30 addresses.
+const statusForwardedTooOften = 463
+
 // transaction is one request and what becomes of it, from the moment its
 // headers have been read until its answer was sent. It is the ResponseWriter
 // of who answers.

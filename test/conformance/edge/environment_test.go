@@ -316,7 +316,7 @@ func (f *fixture) served(h http.HandlerFunc, attributes ...string) *target {
 	f.Helper()
 	g := f.group(attributes...)
 	t := g.add("target", h)
-	f.rule(forward(g, 1))
+	f.rule(forward(g))
 	t.becomes(types.TargetHealthStateEnumHealthy)
 	f.inEffect()
 	return t
@@ -414,8 +414,8 @@ func (f *fixture) attributes(list []string) {
 	})
 }
 
-func forward(g *group, weight int32) types.Action {
-	return forwardTo(0, weighted{g, weight})
+func forward(g *group) types.Action {
+	return forwardTo(0, weighted{g, 1})
 }
 
 type weighted struct {

@@ -148,7 +148,8 @@ var ruleCases = []conformanceCase{
 		run: condition(of(path("/a"), method("POST"), header("X-Mode", "on")),
 			[]asked{{method: "POST", path: "/a", headers: []string{"X-Mode: on"}}},
 			[]asked{
-				{method: "GET", path: "/a", headers: []string{"X-Mode: on"}}, {method: "POST", path: "/b", headers: []string{"X-Mode: on"}},
+				{method: "GET", path: "/a", headers: []string{"X-Mode: on"}},
+				{method: "POST", path: "/b", headers: []string{"X-Mode: on"}},
 				{method: "POST", path: "/a"},
 			}),
 	},
@@ -225,12 +226,12 @@ var ruleCases = []conformanceCase{
 		name: "priorities can be changed", page: pageRules + "#rule-priority",
 		run: func(f *fixture) {
 			first, second := f.rule(fixed("201", "text/plain", "")), f.rule(fixed("202", "text/plain", ""))
-			f.until(func() bool { return f.get("/").StatusCode == 201 }, "the first rule")
+			f.until(func() bool { return f.get("/").StatusCode == http.StatusCreated }, "the first rule")
 			_, err := f.api.SetRulePriorities(f.Context(), &elbv2.SetRulePrioritiesInput{RulePriorities: []types.RulePriorityPair{
 				{RuleArn: &second, Priority: aws.Int32(f.priority.Add(1))}, {RuleArn: &first, Priority: aws.Int32(f.priority.Add(1))},
 			}})
 			require.NoError(f, err)
-			f.until(func() bool { return f.get("/").StatusCode == 202 }, "the second rule")
+			f.until(func() bool { return f.get("/").StatusCode == http.StatusAccepted }, "the second rule")
 		},
 	},
 	{
@@ -311,7 +312,7 @@ var ruleCases = []conformanceCase{
 	{
 		name: "a group without targets is a 503, also beside one with targets", page: guide + "load-balancer-troubleshooting.html#http-503-issues",
 		run: func(f *fixture) {
-			f.rule(forward(f.group(), 1))
+			f.rule(forward(f.group()))
 			f.inEffect()
 			require.Equal(f, 503, f.get("/").StatusCode)
 		},

@@ -9,11 +9,10 @@ import (
 	"sync"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	elbv2 "github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2"
 	"github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2/types"
 	"github.com/stretchr/testify/require"
-
-	"github.com/aws/aws-sdk-go-v2/aws"
 )
 
 const (
@@ -31,7 +30,7 @@ func (f *fixture) pair(h func(name string) http.HandlerFunc, attributes ...strin
 	}
 	g := f.group(attributes...)
 	one, two = g.add("one", h("one")), g.add("two", h("two"))
-	f.rule(forward(g, 1))
+	f.rule(forward(g))
 	one.becomes(types.TargetHealthStateEnumHealthy)
 	two.becomes(types.TargetHealthStateEnumHealthy)
 	f.inEffect()
@@ -203,7 +202,7 @@ var targetCases = []conformanceCase{
 			good, bad := g.add("good", nil), g.add("bad", nil)
 			good.health.Store(207)
 			bad.health.Store(201)
-			f.rule(forward(g, 1))
+			f.rule(forward(g))
 			good.becomes(types.TargetHealthStateEnumHealthy)
 			bad.becomes(types.TargetHealthStateEnumUnhealthy)
 		},
@@ -212,7 +211,7 @@ var targetCases = []conformanceCase{
 		name: "a target that registers needs one successful check", page: pageHealth,
 		run: func(f *fixture) {
 			g := f.groupWith(func(in *elbv2.CreateTargetGroupInput) { in.HealthyThresholdCount = aws.Int32(10) })
-			f.rule(forward(g, 1))
+			f.rule(forward(g))
 			t := g.add("target", nil)
 			t.becomes(types.TargetHealthStateEnumHealthy)
 			require.Less(f, t.checks.Load(), int32(10))
@@ -233,7 +232,7 @@ var targetCases = []conformanceCase{
 		name: "a group that only a rule for testers forwards to is checked", page: pageHealth,
 		run: func(f *fixture) {
 			g := f.group()
-			f.rule(forward(g, 1), header("X-Release", "green"))
+			f.rule(forward(g), header("X-Release", "green"))
 			g.add("green", nil).becomes(types.TargetHealthStateEnumHealthy)
 			require.Equal(f, "green", f.get("/", "X-Release: green").seen(f).Target)
 		},
@@ -282,7 +281,7 @@ var targetCases = []conformanceCase{
 		run: func(f *fixture) {
 			g := f.group("slow_start.duration_seconds=30")
 			one := g.add("one", nil)
-			f.rule(forward(g, 1))
+			f.rule(forward(g))
 			one.becomes(types.TargetHealthStateEnumHealthy)
 			f.inEffect()
 			g.add("two", nil).becomes(types.TargetHealthStateEnumHealthy)
