@@ -2,6 +2,7 @@ package alb_test
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -783,5 +784,66 @@ func TestApplyRefusesWhatMakesNoSense(t *testing.T) {
 	}
 	if got := served(t, s, 1); got["kept"] != 1 {
 		t.Errorf("after refused configurations: %v", got)
+	}
+}
+
+func TestRequestsThatGetToNoRule(t *testing.T) {
+	t.Parallel()
+	s := server(t, alb.Options{})
+	apply(t, s, config(alb.Action{FixedResponse: &alb.FixedResponse{Status: 200}}))
+	for name, tc := range map[string]struct {
+		method, target string
+		header         http.Header
+		want           int
+	}{
+		"TRACE":             {method: http.MethodTrace, want: 405},
+		"request line":      {target: "/" + strings.Repeat("a", 16<<10), want: 400},
+		"long request line": {target: "/" + strings.Repeat("a", 15<<10), want: 200},
+		"header":            {header: http.Header{"X-A": {strings.Repeat("a", 16<<10)}}, want: 400},
+		"long header":       {header: http.Header{"X-A": {strings.Repeat("a", 15<<10)}}, want: 200},
+		"headers":           {header: http.Header{"X-A": slices.Repeat([]string{strings.Repeat("a", 13<<10)}, 5)}, want: 400},
+		"hops":              {header: http.Header{"X-Forwarded-For": {strings.Repeat("a,", 29) + "a", "b"}}, want: 463},
+		"many hops":         {header: http.Header{"X-Forwarded-For": {strings.Repeat("a,", 28) + "a", "b"}}, want: 200},
+	} {
+		r := httptest.NewRequest(cmp.Or(tc.method, http.MethodGet), cmp.Or(tc.target, "/"), nil)
+		maps.Copy(r.Header, tc.header)
+		w := httptest.NewRecorder()
+		s.ServeHTTP(w, r)
+		if w.Code != tc.want {
+			t.Errorf("%s: %d, want %d", name, w.Code, tc.want)
+		}
+	}
+	if own := s.Collect().Own; own[400] != 3 || own[405] != 1 || own[463] != 1 {
+		t.Errorf("counted %v", own)
+	}
+}
+
+func TestIdleClients(t *testing.T) {
+	t.Parallel()
+	s := server(t, alb.Options{})
+	cfg := config(alb.Action{FixedResponse: &alb.FixedResponse{Status: 200}})
+	cfg.LoadBalancer.IdleTimeout = 50 * time.Millisecond
+	apply(t, s, cfg)
+	front := httptest.NewUnstartedServer(s)
+	front.Listener = s.Track(front.Listener)
+	front.Config.ConnState, front.Config.IdleTimeout = s.ConnState, time.Hour
+	front.Start()
+	defer front.Close()
+	conn, err := net.Dial("tcp", front.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if n := s.Collect(); n.ActiveConnections > 1 {
+		t.Errorf("%d connections, want 1", n.ActiveConnections)
+	}
+	if _, err := io.WriteString(conn, "GET / HTTP/1.1\r\nHost: a\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	if err := conn.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if answer, err := io.ReadAll(conn); err != nil || !strings.HasPrefix(string(answer), "HTTP/1.1 200 ") {
+		t.Errorf("%v: %s", err, answer)
 	}
 }

@@ -104,7 +104,14 @@ func (s *Server) Collect() Stats {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	inUse := map[string]bool{}
+	for _, g := range s.Config().TargetGroups {
+		inUse[g.ARN] = true
+	}
 	for arn, g := range s.groups {
+		if !inUse[arn] && len(g.draining) == 0 {
+			continue // no rule forwards to it any more
+		}
 		stats := GroupStats{
 			ARN: arn, Requests: g.requests.Swap(0), ConnectionErrors: g.connectionErrors.Swap(0),
 			ResponseTimes: g.responseTimes.take(), Registered: len(g.targets),
