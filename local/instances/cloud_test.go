@@ -107,7 +107,6 @@ type cloud struct {
 	downloads int
 
 	orders   instances.GroupOrders              // what is asked of the group
-	report   instances.GroupReport              // the latest of the group
 	progress map[string]instances.RefreshReport // by id
 	refused  error                              // of reports
 	finished []instances.Activity               // in the order in which they ended
@@ -155,8 +154,8 @@ func (c *cloud) change(change func(g *types.AutoScalingGroup)) {
 // describe is what the API says of an instance from now on.
 func (c *cloud) describe(i types.Instance) {
 	c.change(func(g *types.AutoScalingGroup) {
-		others := slices.DeleteFunc(slices.Clone(g.Instances), func(other types.Instance) bool { return *other.InstanceId == *i.InstanceId })
-		g.Instances = append(others, i)
+		g.Instances = slices.DeleteFunc(slices.Clone(g.Instances), func(other types.Instance) bool { return *other.InstanceId == *i.InstanceId })
+		g.Instances = append(g.Instances, i)
 	})
 }
 
@@ -260,7 +259,6 @@ func (c *cloud) ReportInstances(_ context.Context, report map[string]instances.G
 	if !ok {
 		return nil, nil
 	}
-	c.report = told
 	for _, a := range told.Activities {
 		if a.EndTime != nil {
 			c.finished = append(c.finished, a)
@@ -272,14 +270,11 @@ func (c *cloud) ReportInstances(_ context.Context, report map[string]instances.G
 	if r := told.Refresh; r != nil && r.EndTime != "" && c.orders.Refresh != nil && c.orders.Refresh.InstanceRefreshID == r.InstanceRefreshID {
 		c.orders.Refresh = nil
 	}
-	return map[string]instances.GroupOrders{groupName: c.orders}, nil
-}
-
-// last is the latest report of the group.
-func (c *cloud) last() instances.GroupReport {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.report
+	orders := c.orders
+	if orders.Refresh != nil {
+		orders.Refresh = new(*orders.Refresh) // what was answered before stays as it was
+	}
+	return map[string]instances.GroupOrders{groupName: orders}, nil
 }
 
 // ended are the activities that have ended.

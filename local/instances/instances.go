@@ -126,12 +126,12 @@ type group struct {
 	protect      bool            // new instances from scale-in
 	suspended    map[string]bool // processes
 	hooks        []Hook
-	max          int
 	warmPool     *types.WarmPoolConfiguration // or nil
-	replaceSick  bool                         // health check type ELB
-	grace        time.Duration                // before health counts
-	warmup       int                          // of new instances, in AWS's seconds
-	foreign      bool                         // not a fleet of this service
+	warmSize     int
+	replaceSick  bool          // health check type ELB
+	grace        time.Duration // before health counts
+	warmup       int           // of new instances, in AWS's seconds
+	foreign      bool          // not a fleet of this service
 	instances    []*instance
 	backoff      backoff
 	problem      string // why the last launch failed
@@ -442,7 +442,7 @@ func (m *Manager) readGroups(ctx context.Context) (map[string]*types.AutoScaling
 func (m *Manager) adopt(deployed map[string]*types.AutoScalingGroup) {
 	for name, g := range m.groups {
 		if deployed[name] == nil {
-			g.desired, g.problem, g.warmPool = 0, "", nil
+			g.desired, g.problem, g.warmPool, g.warmSize = 0, "", nil, 0
 		}
 	}
 	for name, d := range deployed {
@@ -466,7 +466,7 @@ func (m *Manager) adopt(deployed map[string]*types.AutoScalingGroup) {
 		g.replaceSick = aws.ToString(d.HealthCheckType) == "ELB"
 		g.grace = time.Duration(aws.ToInt32(d.HealthCheckGracePeriod)) * time.Second
 		g.warmup = warmupOf(d.DefaultInstanceWarmup, d.HealthCheckGracePeriod)
-		g.max, g.warmPool = int(aws.ToInt32(d.MaxSize)), d.WarmPoolConfiguration
+		g.warmPool, g.warmSize = d.WarmPoolConfiguration, WarmPoolSize(*d)
 		g.policies, g.protect = d.TerminationPolicies, aws.ToBool(d.NewInstancesProtectedFromScaleIn)
 		g.suspended = map[string]bool{}
 		for _, p := range d.SuspendedProcesses {

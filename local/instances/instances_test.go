@@ -214,11 +214,15 @@ func TestAKilledInstanceIsReplaced(t *testing.T) {
 	c := newCloud(t, 2, "TEST_VERSION=v1")
 	r := run(t, c, nil)
 	victim := r.settled(t, 2)[0]
+	killed := time.Now()
 	require.NoError(t, syscall.Kill(victim.PID, syscall.SIGKILL))
 	require.Eventually(t, func() bool { return len(r.in(instances.Terminated)) == 1 }, 10*time.Second, 5*time.Millisecond)
 	for _, i := range r.settled(t, 2) {
 		require.NotEqual(t, victim.ID, i.ID)
+		require.Less(t, i.Served.Sub(killed), 5*time.Second, "it takes a tenth of a second")
 	}
+	require.Eventually(t, func() bool { return c.described(victim.ID).StatusCode == "Successful" }, 5*time.Second, 5*time.Millisecond)
+	require.Contains(t, c.described(victim.ID).Cause, "in response to an EC2 health check indicating it has been terminated or stopped.")
 	require.NotContains(t, c.registered(), victim.ID)
 	r.logs(t, "signal: killed", victim.ID)
 }
@@ -334,10 +338,13 @@ func TestAnInstanceThatDoesNotEndIsKilled(t *testing.T) {
 	t.Parallel()
 	c := newCloud(t, 1, "TEST_IGNORE_TERM=1")
 	r := run(t, c, func(o *instances.Options) { o.StopTimeout = 100 * time.Millisecond })
-	r.settled(t, 1)
+	stuck := r.settled(t, 1)[0].ID
 	c.desire(0)
 	r.logs(t, "instance killed: it did not end after SIGTERM")
 	r.settled(t, 0)
+	require.Eventually(t, func() bool {
+		return strings.HasPrefix(c.described(stuck).StatusMessage, "The process did not end within 100ms after SIGTERM and was killed.")
+	}, 5*time.Second, 5*time.Millisecond)
 }
 
 func TestGroupsOfOthersAreLeftAlone(t *testing.T) {

@@ -100,10 +100,11 @@ func (m *Manager) takeUp(g *group, order *RefreshOrder, matching string, now tim
 				continue
 			}
 			switch p := order.Preferences; {
-			case i.State == Warm && !(p.SkipMatching && i.TemplateVersion == matching):
+			case p.SkipMatching && i.TemplateVersion == matching:
+				r.skipped = append(r.skipped, i)
+			case i.State == Warm: // it serves nobody
 				g.terminate(i, "instance refresh", because(now, i, "an instance was taken out of service in response to an instance refresh."), now)
-			case p.SkipMatching && i.TemplateVersion == matching,
-				i.Protected && p.ScaleInProtectedInstances == "Ignore",
+			case i.Protected && p.ScaleInProtectedInstances == "Ignore",
 				i.State == Standby && p.StandbyInstances == "Ignore":
 				r.skipped = append(r.skipped, i)
 			default:

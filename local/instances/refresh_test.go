@@ -205,7 +205,12 @@ func TestARefreshHeedsScaleInProtection(t *testing.T) {
 		t.Run("choice "+choice, func(t *testing.T) {
 			t.Parallel()
 			c, lb := newCloud(t, 2, "TEST_VERSION=v1"), newHealth()
-			r := run(t, c, func(o *instances.Options) { o.LoadBalancer, o.Minute = lb, 10*time.Millisecond })
+			r := run(t, c, func(o *instances.Options) {
+				o.LoadBalancer, o.Minute = lb, time.Second
+				if status == "Failed" {
+					o.Minute = 10 * time.Millisecond
+				}
+			})
 			protected := lb.settledOn(t, r, 2)[0].ID
 			c.describe(types.Instance{InstanceId: &protected, ProtectedFromScaleIn: aws.Bool(true)})
 			require.Eventually(t, func() bool { return r.instance(protected).Protected }, 5*time.Second, time.Millisecond)

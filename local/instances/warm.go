@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/autoscaling/types"
 
 	"github.com/loadbearing/loadbearing/internal/contract"
 )
@@ -14,18 +15,20 @@ import (
 // One that leaves installs the artifact of that time, if it is another, and
 // starts it.
 
-// warmSize is how many instances a group's warm pool shall have: up to the
-// largest capacity of the group, or what it may have prepared.
+// WarmPoolSize is how many instances the warm pool of a group shall have, 0
+// without one: up to the largest capacity of the group, or what it may have
+// prepared.
 // https://docs.aws.amazon.com/autoscaling/ec2/userguide/warm-pool-core-concepts.html
-func (g *group) warmSize() int {
-	if g.warmPool == nil {
+func WarmPoolSize(g types.AutoScalingGroup) int {
+	pool := g.WarmPoolConfiguration
+	if pool == nil {
 		return 0
 	}
-	prepared := g.max
-	if g.warmPool.MaxGroupPreparedCapacity != nil && *g.warmPool.MaxGroupPreparedCapacity >= 0 { // -1 is none
-		prepared = int(*g.warmPool.MaxGroupPreparedCapacity)
+	prepared := aws.ToInt32(g.MaxSize)
+	if pool.MaxGroupPreparedCapacity != nil && *pool.MaxGroupPreparedCapacity >= 0 { // -1 is none
+		prepared = *pool.MaxGroupPreparedCapacity
 	}
-	return max(prepared-g.desired, int(aws.ToInt32(g.warmPool.MinSize)))
+	return int(max(prepared-aws.ToInt32(g.DesiredCapacity), aws.ToInt32(pool.MinSize)))
 }
 
 // warmState is the lifecycle state of an instance that is ready in the pool.
@@ -64,7 +67,7 @@ func (m *Manager) followWarmPool(g *group, now time.Time) {
 			back++
 		}
 	}
-	size, has := g.warmSize(), len(pool)+back
+	size, has := g.warmSize, len(pool)+back
 	if !g.suspended["Terminate"] {
 		for _, i := range pool[:min(max(0, has-size), len(pool))] {
 			g.terminate(i, "the warm pool shrinks", at(now, "an instance was taken out of service in response to a difference between desired and actual warm pool capacity, shrinking the capacity from %d to %d.", has, size), now)

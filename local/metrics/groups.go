@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -48,28 +49,18 @@ func (g Groups) Measure(ctx context.Context, m types.Metric) ([]float64, error) 
 	}
 	group, metric := out.AutoScalingGroups[0], aws.ToString(m.MetricName)
 	in := map[instances.State]int{}
+	warm := map[string]int{} // by lifecycle state in the warm pool
 	for _, i := range g.Instances() {
-		if i.Group == name {
+		switch {
+		case i.Group != name:
+		case strings.HasPrefix(i.Lifecycle, "Warmed:"):
+			warm[i.Lifecycle]++
+		default:
 			in[i.State]++
 		}
 	}
-	var value int
-	switch metric {
-	case "GroupMinSize":
-		value = int(aws.ToInt32(group.MinSize))
-	case "GroupMaxSize":
-		value = int(aws.ToInt32(group.MaxSize))
-	case "GroupDesiredCapacity":
-		value = int(aws.ToInt32(group.DesiredCapacity))
-	case "GroupInServiceInstances":
-		value = in[instances.InService]
-	case "GroupPendingInstances":
-		value = in[instances.Pending]
-	case "GroupTerminatingInstances":
-		value = in[instances.Draining]
-	case "GroupTotalInstances":
-		value = in[instances.InService] + in[instances.Pending] + in[instances.Draining]
-	default:
+	value, known := groupMetrics(group, in, warm)[metric]
+	if !known {
 		return nil, ErrUnknown
 	}
 	enabled := slices.ContainsFunc(group.EnabledMetrics, func(e astypes.EnabledMetric) bool { return aws.ToString(e.Metric) == metric })
@@ -77,6 +68,43 @@ func (g Groups) Measure(ctx context.Context, m types.Metric) ([]float64, error) 
 		return nil, nil
 	}
 	return []float64{float64(value)}, nil
+}
+
+// groupMetrics are the metrics of a group. Every instance is one unit of capacity
+// here: no group weights its instance types.
+func groupMetrics(group astypes.AutoScalingGroup, in map[instances.State]int, warm map[string]int) map[string]int {
+	desired := int(aws.ToInt32(group.DesiredCapacity))
+	all := map[string]int{
+		"GroupMinSize": int(aws.ToInt32(group.MinSize)), "GroupMaxSize": int(aws.ToInt32(group.MaxSize)), "GroupDesiredCapacity": desired,
+	}
+	total := 0
+	for name, n := range map[string]int{
+		"InService": in[instances.InService], "Pending": in[instances.Pending],
+		"Standby": in[instances.Standby], "Terminating": in[instances.Draining],
+	} {
+		all["Group"+name+"Instances"], all["Group"+name+"Capacity"] = n, n
+		total += n
+	}
+	all["GroupTotalInstances"], all["GroupTotalCapacity"] = total, total
+
+	all["WarmPoolPendingCapacity"], all["WarmPoolTerminatingCapacity"], all["WarmPoolWarmedCapacity"] = 0, 0, 0
+	pooled := 0
+	for state, n := range warm {
+		pooled += n
+		switch {
+		case strings.HasPrefix(state, "Warmed:Pending"):
+			all["WarmPoolPendingCapacity"] += n
+		case strings.HasPrefix(state, "Warmed:Terminating"):
+			all["WarmPoolTerminatingCapacity"] += n
+		default:
+			all["WarmPoolWarmedCapacity"] += n
+		}
+	}
+	all["WarmPoolTotalCapacity"] = pooled
+	all["WarmPoolDesiredCapacity"] = instances.WarmPoolSize(group)
+	all["GroupAndWarmPoolDesiredCapacity"] = desired + all["WarmPoolDesiredCapacity"]
+	all["GroupAndWarmPoolTotalCapacity"] = total + pooled
+	return all
 }
 
 // Machines measures AWS/EC2 CPUUtilization by AutoScalingGroupName, a value for

@@ -136,28 +136,40 @@ func TestQueueThatIsMadeAnew(t *testing.T) {
 
 func TestGroups(t *testing.T) {
 	t.Parallel()
+	want := map[string][]float64{
+		"GroupMinSize": {1}, "GroupMaxSize": {9}, "GroupDesiredCapacity": {4},
+		"GroupInServiceInstances": {2}, "GroupInServiceCapacity": {2}, "GroupPendingInstances": {1}, "GroupPendingCapacity": {1},
+		"GroupStandbyInstances": {1}, "GroupStandbyCapacity": {1}, "GroupTerminatingInstances": {1}, "GroupTerminatingCapacity": {1},
+		"GroupTotalCapacity":      {5},
+		"WarmPoolDesiredCapacity": {5}, "WarmPoolWarmedCapacity": {2}, "WarmPoolPendingCapacity": {1}, "WarmPoolTerminatingCapacity": {1},
+		"WarmPoolTotalCapacity": {4}, "GroupAndWarmPoolDesiredCapacity": {9}, "GroupAndWarmPoolTotalCapacity": {9},
+	}
 	var enabled []astypes.EnabledMetric
-	for _, name := range []string{"GroupMinSize", "GroupMaxSize", "GroupDesiredCapacity", "GroupInServiceInstances", "GroupPendingInstances", "GroupTerminatingInstances"} {
+	for name := range want {
 		enabled = append(enabled, astypes.EnabledMetric{Metric: &name})
 	}
+	want["GroupTotalInstances"] = nil // not enabled
+	require.Len(t, want, 20, "every metric that a group has")
 	a := &account{groups: map[string]astypes.AutoScalingGroup{"web": {
 		MinSize: aws.Int32(1), MaxSize: aws.Int32(9), DesiredCapacity: aws.Int32(4), EnabledMetrics: enabled,
+		WarmPoolConfiguration: &astypes.WarmPoolConfiguration{},
 	}}}
 	g := metrics.Groups{API: a, Instances: func() []instances.Instance {
 		return []instances.Instance{
-			{Group: "web", State: instances.InService},
-			{Group: "web", State: instances.InService},
-			{Group: "web", State: instances.Pending},
-			{Group: "web", State: instances.Draining},
-			{Group: "web", State: instances.Terminated},
-			{Group: "worker", State: instances.InService},
+			{Group: "web", State: instances.InService, Lifecycle: "InService"},
+			{Group: "web", State: instances.InService, Lifecycle: "InService"},
+			{Group: "web", State: instances.Pending, Lifecycle: "Pending:Wait"},
+			{Group: "web", State: instances.Standby, Lifecycle: "Standby"},
+			{Group: "web", State: instances.Draining, Lifecycle: "Terminating"},
+			{Group: "web", State: instances.Terminated, Lifecycle: "Terminated"},
+			{Group: "web", State: instances.Warm, Lifecycle: "Warmed:Stopped"},
+			{Group: "web", State: instances.Warm, Lifecycle: "Warmed:Stopped"},
+			{Group: "web", State: instances.Warm, Lifecycle: "Warmed:Pending:Wait"},
+			{Group: "web", State: instances.Draining, Lifecycle: "Warmed:Terminating"},
+			{Group: "worker", State: instances.InService, Lifecycle: "InService"},
 		}
 	}}
-	for name, want := range map[string][]float64{
-		"GroupMinSize": {1}, "GroupMaxSize": {9}, "GroupDesiredCapacity": {4}, "GroupInServiceInstances": {2},
-		"GroupPendingInstances": {1}, "GroupTerminatingInstances": {1},
-		"GroupTotalInstances": nil, // not enabled
-	} {
+	for name, want := range want {
 		values, err := g.Measure(t.Context(), metric("AWS/AutoScaling", name, "AutoScalingGroupName", "web"))
 		require.NoError(t, err, name)
 		require.Equal(t, want, values, name)

@@ -125,6 +125,13 @@ func TestADeployedPolicyIsActedOn(t *testing.T) {
 	require.Contains(t, *high.AlarmHistoryItems[0].AlarmName, "TargetTracking-workers-AlarmHigh-")
 	require.Contains(t, *high.AlarmHistoryItems[0].HistoryData, "greater than the threshold (10)")
 
+	// Whoever launches the instances learns why.
+	told, err := instances.NewAPI(cfg).Fleet.ReportInstances(t.Context(), map[string]instances.GroupReport{"workers": {Instances: []instances.InstanceReport{}}})
+	require.NoError(t, err)
+	changes := told["workers"].Changes
+	require.Regexp(t, `^At \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ a monitor alarm TargetTracking-workers-AlarmHigh-\S+ in state ALARM triggered policy \S+ changing the desired capacity from \d to 3\.$`,
+		changes[len(changes)-1].Cause)
+
 	_, err = queues.PurgeQueue(t.Context(), &sqs.PurgeQueueInput{QueueUrl: queue})
 	require.NoError(t, err)
 	require.Eventually(t, func() bool { return desired() == 1 }, 2*time.Minute, 100*time.Millisecond)
