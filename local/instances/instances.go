@@ -396,14 +396,12 @@ func (m *Manager) obey(g *group, d *types.AutoScalingGroup, o GroupOrders, match
 			continue
 		}
 		i.ordered(told)
-		if strings.HasPrefix(i.order, "Terminating") {
-			cause := at(now, "instance %s was taken out of service in response to a user request.", i.ID)
-			if a := o.Instances[i.ID].Activity; a != nil {
-				i.ending = &activity{Activity: *a}
-				g.activities = append(g.activities, i.ending)
-				cause = a.Cause
-			}
-			g.terminate(i, "terminated by a user request", cause, now)
+		// Its activity tells an order from what was reported of an instance that
+		// has returned to the warm pool since.
+		if a := o.Instances[i.ID].Activity; a != nil && strings.HasPrefix(i.order, "Terminating") {
+			i.ending = &activity{Activity: *a}
+			g.activities = append(g.activities, i.ending)
+			g.terminate(i, "terminated by a user request", a.Cause, now)
 			m.touch()
 			continue
 		}

@@ -127,14 +127,29 @@ func TestTheAPIHasWarmPools(t *testing.T) {
 
 	_, err = d.api.SetDesiredCapacity(t.Context(), &autoscaling.SetDesiredCapacityInput{AutoScalingGroupName: name(), DesiredCapacity: aws.Int32(3)})
 	require.NoError(t, err)
-	require.Subset(t, ids(d.listed(3, types.LifecycleStateInService)), warm)
+	serving := ids(d.listed(3, types.LifecycleStateInService))
+	require.Subset(t, serving, warm)
 	pool(0)
 
-	_, err = d.api.SetDesiredCapacity(t.Context(), &autoscaling.SetDesiredCapacityInput{AutoScalingGroupName: name(), DesiredCapacity: aws.Int32(1)})
-	require.NoError(t, err)
-	for _, i := range pool(2) {
-		require.NotContains(t, warm, *i.InstanceId, "not reused: terminated, and launched anew")
+	desire := func(n int32) {
+		_, err := d.api.SetDesiredCapacity(t.Context(), &autoscaling.SetDesiredCapacityInput{AutoScalingGroupName: name(), DesiredCapacity: &n})
+		require.NoError(t, err)
 	}
+	desire(1)
+	warm = ids(pool(2))
+	for _, id := range warm {
+		require.NotContains(t, serving, id, "not reused: terminated, and launched anew")
+	}
+	_, err = d.api.PutWarmPool(t.Context(), &autoscaling.PutWarmPoolInput{
+		AutoScalingGroupName: name(), MaxGroupPreparedCapacity: aws.Int32(3), InstanceReusePolicy: &types.InstanceReusePolicy{ReuseOnScaleIn: aws.Bool(true)},
+	})
+	require.NoError(t, err)
+	desire(3)
+	serving = ids(d.listed(3, types.LifecycleStateInService))
+	desire(1)
+	require.Subset(t, serving, ids(pool(2)), "reused")
+	d.readings(3)
+	require.Subset(t, serving, ids(pool(2)), "and kept")
 	_, err = d.api.DeleteWarmPool(t.Context(), &autoscaling.DeleteWarmPoolInput{AutoScalingGroupName: name()})
 	require.NoError(t, err)
 	pool(0)
