@@ -572,6 +572,52 @@ func TestAutoScalingGroup(t *testing.T) {
 	require.False(t, slices.ContainsFunc(left.AutoScalingGroups, func(g astypes.AutoScalingGroup) bool { return *g.AutoScalingGroupName == out["Group"] }))
 }
 
+func TestAnInstanceRefreshIsCheckedAndKept(t *testing.T) {
+	t.Parallel()
+	api := autoscaling.NewFromConfig(shared.AWSConfig())
+	group := aws.String("refreshed-" + strings.ToLower(rand.Text()))
+	_, err := api.CreateAutoScalingGroup(t.Context(), &autoscaling.CreateAutoScalingGroupInput{AutoScalingGroupName: group, MinSize: aws.Int32(0), MaxSize: aws.Int32(1)})
+	require.NoError(t, err)
+	percent := func(least, most int32) *astypes.RefreshPreferences {
+		return &astypes.RefreshPreferences{MinHealthyPercentage: &least, MaxHealthyPercentage: &most}
+	}
+	for want, in := range map[string]*autoscaling.StartInstanceRefreshInput{
+		"MaxHealthyPercentage 210 must be between 100 and 200":                                              {Preferences: percent(100, 210)},
+		"The difference between MaxHealthyPercentage and MinHealthyPercentage must not be greater than 100": {Preferences: percent(50, 200)},
+		"MaxHealthyPercentage requires MinHealthyPercentage":                                                {Preferences: &astypes.RefreshPreferences{MaxHealthyPercentage: aws.Int32(110)}},
+		"AutoRollback requires a desired configuration, which is not supported here":                        {Preferences: &astypes.RefreshPreferences{AutoRollback: aws.Bool(true)}},
+		"Preferences.AlarmSpecification is not supported here":                                              {Preferences: &astypes.RefreshPreferences{AlarmSpecification: &astypes.AlarmSpecification{Alarms: []string{"errors"}}}},
+		"Preferences.BakeTime is not supported here":                                                        {Preferences: &astypes.RefreshPreferences{BakeTime: aws.Int32(60)}},
+		"CheckpointPercentages [50, 20] must ascend from 1 to 100":                                          {Preferences: &astypes.RefreshPreferences{CheckpointPercentages: []int32{50, 20}}},
+		"CheckpointDelay requires CheckpointPercentages":                                                    {Preferences: &astypes.RefreshPreferences{CheckpointDelay: aws.Int32(60)}},
+		"DesiredConfiguration is not supported here":                                                        {DesiredConfiguration: &astypes.DesiredConfiguration{LaunchTemplate: &astypes.LaunchTemplateSpecification{LaunchTemplateId: aws.String("lt-1")}}},
+		"Strategy ReplaceRootVolume is not supported here: use Rolling":                                     {Strategy: "ReplaceRootVolume"},
+	} {
+		in.AutoScalingGroupName = group
+		_, err := api.StartInstanceRefresh(t.Context(), in)
+		require.ErrorContains(t, err, want)
+	}
+
+	// Nothing carries it out here: it stays as it was asked for.
+	preferences := percent(100, 110)
+	preferences.CheckpointPercentages, preferences.ScaleInProtectedInstances = []int32{20, 100}, astypes.ScaleInProtectedInstancesRefresh
+	_, err = api.StartInstanceRefresh(t.Context(), &autoscaling.StartInstanceRefreshInput{AutoScalingGroupName: group, Preferences: preferences})
+	require.NoError(t, err)
+	out, err := api.DescribeInstanceRefreshes(t.Context(), &autoscaling.DescribeInstanceRefreshesInput{AutoScalingGroupName: group})
+	require.NoError(t, err)
+	require.Len(t, out.InstanceRefreshes, 1)
+	require.Equal(t, astypes.InstanceRefreshStatusPending, out.InstanceRefreshes[0].Status)
+	preferences.SkipMatching = aws.Bool(false)
+	require.Equal(t, preferences, out.InstanceRefreshes[0].Preferences)
+	_, err = api.CancelInstanceRefresh(t.Context(), &autoscaling.CancelInstanceRefreshInput{AutoScalingGroupName: group})
+	require.NoError(t, err)
+	out, err = api.DescribeInstanceRefreshes(t.Context(), &autoscaling.DescribeInstanceRefreshesInput{AutoScalingGroupName: group})
+	require.NoError(t, err)
+	require.Equal(t, astypes.InstanceRefreshStatusCancelling, out.InstanceRefreshes[0].Status)
+	_, err = api.DeleteAutoScalingGroup(t.Context(), &autoscaling.DeleteAutoScalingGroupInput{AutoScalingGroupName: group})
+	require.NoError(t, err)
+}
+
 // number is the number in a text, or nil of an empty one.
 func number(t *testing.T, text string) *int32 {
 	t.Helper()

@@ -6,7 +6,11 @@
 // registered with, and drained from, the group's target groups.
 //
 // As on AWS a running instance is left alone when its launch template or
-// artifact changes: the next one gets the new.
+// artifact changes: the next one gets the new, and an instance refresh replaces
+// the others. What runs is reported to the Auto Scaling API, with the scaling
+// activities that led to it; what that API is asked of single instances, of a
+// warm pool or by lifecycle hooks is done. See
+// docs/decisions/instances-report-to-the-emulator.md.
 package instances
 
 import (
