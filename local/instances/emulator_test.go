@@ -13,10 +13,12 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
 	"github.com/aws/aws-sdk-go-v2/service/autoscaling/types"
+	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	elb "github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	ssmtypes "github.com/aws/aws-sdk-go-v2/service/ssm/types"
 	"github.com/stretchr/testify/require"
@@ -34,6 +36,7 @@ type deployed struct {
 	api    *autoscaling.Client
 	ec2    *ec2.Client
 	launch string // id of the launch template
+	cfg    aws.Config
 	read   atomic.Int64
 }
 
@@ -66,7 +69,7 @@ func deploy(t *testing.T, desired int32, hooks ...*autoscaling.PutLifecycleHookI
 		Name: aws.String("web-blue"), Port: aws.Int32(8080), Protocol: "HTTP", VpcId: aws.String("vpc-1"),
 	})
 	require.NoError(t, err)
-	d := &deployed{t: t, api: autoscaling.NewFromConfig(cfg), ec2: ec2.NewFromConfig(cfg)}
+	d := &deployed{t: t, cfg: cfg, api: autoscaling.NewFromConfig(cfg), ec2: ec2.NewFromConfig(cfg)}
 	template, err := d.ec2.CreateLaunchTemplate(t.Context(), &ec2.CreateLaunchTemplateInput{
 		LaunchTemplateName: aws.String("web-blue"), LaunchTemplateData: data("v1"),
 	})
@@ -363,6 +366,7 @@ func TestLifecycleHooksHoldInstances(t *testing.T) {
 		&autoscaling.PutLifecycleHookInput{LifecycleHookName: aws.String(contract.HookDrain), LifecycleTransition: aws.String("autoscaling:EC2_INSTANCE_TERMINATING"), HeartbeatTimeout: aws.Int32(30)},
 		&autoscaling.PutLifecycleHookInput{LifecycleHookName: aws.String("backup"), LifecycleTransition: aws.String("autoscaling:EC2_INSTANCE_TERMINATING"), DefaultResult: aws.String("CONTINUE"), HeartbeatTimeout: aws.Int32(2)},
 	)
+	events := d.lifecycleEvents()
 	id := *d.listed(1, types.LifecycleStatePendingWait)[0].InstanceId
 	complete := func(hook, result string) error {
 		_, err := d.api.CompleteLifecycleAction(t.Context(), &autoscaling.CompleteLifecycleActionInput{
@@ -402,6 +406,58 @@ func TestLifecycleHooksHoldInstances(t *testing.T) {
 	d.lifecycle(id, "")
 	require.Greater(t, time.Since(beat), 1900*time.Millisecond)
 	d.logs(t, "lifecycle hook timed out", "hook=backup", "result=CONTINUE")
+
+	told := map[string]bool{}
+	require.Eventually(t, func() bool {
+		for _, e := range events() {
+			require.Equal(t, groupName, e.Detail.AutoScalingGroupName)
+			require.NotEmpty(t, e.Detail.LifecycleActionToken)
+			told[e.Type+" "+e.Detail.EC2InstanceID+" "+e.Detail.LifecycleHookName] = true
+		}
+		return told["EC2 Instance-terminate Lifecycle Action "+id+" backup"] && told["EC2 Instance-terminate Lifecycle Action "+id+" drain"] &&
+			told["EC2 Instance-launch Lifecycle Action "+id+" warm"]
+	}, 20*time.Second, 50*time.Millisecond, "%v", told)
+}
+
+// lifecycleEvent is what EventBridge has of a lifecycle action.
+type lifecycleEvent struct {
+	Type   string `json:"detail-type"`
+	Detail struct {
+		AutoScalingGroupName, LifecycleActionToken, LifecycleHookName string
+		EC2InstanceID                                                 string `json:"EC2InstanceId"`
+	}
+}
+
+// lifecycleEvents deploys a rule with a queue and returns what reads it.
+func (d *deployed) lifecycleEvents() func() []lifecycleEvent {
+	d.t.Helper()
+	stacks := cloudformation.NewFromConfig(d.cfg)
+	_, err := stacks.CreateStack(d.t.Context(), &cloudformation.CreateStackInput{StackName: aws.String("events"), TemplateBody: aws.String(`{
+		"Resources": {
+			"Queue": {"Type": "AWS::SQS::Queue"},
+			"Rule": {"Type": "AWS::Events::Rule", "Properties": {
+				"EventPattern": {"source": ["aws.autoscaling"]}, "Targets": [{"Id": "queue", "Arn": {"Fn::GetAtt": ["Queue", "Arn"]}}]
+			}}
+		},
+		"Outputs": {"Queue": {"Value": {"Ref": "Queue"}}}
+	}`)})
+	require.NoError(d.t, err)
+	created, err := cloudformation.NewStackCreateCompleteWaiter(stacks, func(o *cloudformation.StackCreateCompleteWaiterOptions) {
+		o.MinDelay, o.MaxDelay = 20*time.Millisecond, time.Second
+	}).WaitForOutput(d.t.Context(), &cloudformation.DescribeStacksInput{StackName: aws.String("events")}, time.Minute)
+	require.NoError(d.t, err)
+	queue, api := created.Stacks[0].Outputs[0].OutputValue, sqs.NewFromConfig(d.cfg)
+	return func() []lifecycleEvent {
+		out, err := api.ReceiveMessage(d.t.Context(), &sqs.ReceiveMessageInput{QueueUrl: queue, MaxNumberOfMessages: 10})
+		require.NoError(d.t, err)
+		var events []lifecycleEvent
+		for _, m := range out.Messages {
+			var e lifecycleEvent
+			require.NoError(d.t, json.Unmarshal([]byte(*m.Body), &e))
+			events = append(events, e)
+		}
+		return events
+	}
 }
 
 // readings waits until the group has been read so many times more, whose

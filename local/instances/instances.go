@@ -456,6 +456,9 @@ func (m *Manager) adopt(deployed map[string]*types.AutoScalingGroup) {
 		}
 		desired := int(aws.ToInt32(d.DesiredCapacity))
 		if g.desired != desired {
+			if g.desired == 0 {
+				g.backoff = backoff{} // what failed before has been scaled in since
+			}
 			m.o.Log.Info("desired capacity", "group", name, "from", g.desired, "to", desired)
 			g.desired, g.stuck = desired, false
 			m.touch()
@@ -557,6 +560,9 @@ func (m *Manager) follow(g *group, beyond int, now time.Time) {
 		}
 	}
 	want := g.desired + beyond
+	if len(active) == want && !slices.ContainsFunc(active, func(i *instance) bool { return i.State != InService }) {
+		g.problem = "" // nothing is launched any more that could fail
+	}
 	if len(active) > want && !g.suspended["Terminate"] {
 		m.scaleIn(g, active, want, now)
 	}

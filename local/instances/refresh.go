@@ -112,7 +112,7 @@ func (m *Manager) takeUp(g *group, order *RefreshOrder, matching string, now tim
 			}
 		}
 		r.progress = RefreshReport{InstanceRefreshID: order.InstanceRefreshID, Status: refreshInProgress, InstancesToUpdate: len(r.old)}
-		g.refresh = r
+		g.refresh, g.backoff = r, backoff{} // what it launches need not be what failed before
 		m.o.Log.Info("instance refresh", "group", g.name, "refresh", order.InstanceRefreshID, "instances", len(r.old))
 	}
 	if r := g.refresh; order.Status == refreshCancelling && !r.ended() {

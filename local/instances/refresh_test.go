@@ -152,6 +152,7 @@ func TestARefreshWhoseInstancesNeverBecomeHealthyFails(t *testing.T) {
 			for n, i := range r.settled(t, 2) { // by launch
 				require.Equal(t, old[n].ID, i.ID, "the old ones serve, and nothing else is left")
 			}
+			require.Empty(t, r.Problems())
 		})
 	}
 }
