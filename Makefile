@@ -85,8 +85,9 @@ fuzz: ## Run each fuzz target, one after the other, for FUZZTIME, default 60s. W
 	done
 
 .PHONY: lint
-lint: ## gofmt, vet and golangci-lint, pinned in a modfile of its own
+lint: ## gofmt, vet and golangci-lint, pinned in a modfile of its own, and the migrations: nothing may break the version that runs
 	go tool -modfile=tools/lint/go.mod golangci-lint run
+	go run ./tools/migrations
 
 .PHONY: golden
 golden: ## Rewrite the golden templates, the lists under review and the constructs' pages after a change that is meant
