@@ -36,7 +36,7 @@ func NewNetwork(scope constructs.Construct, settings Settings) *Network {
 		Alias:         settings.StackName("key"),
 		Description:   "Encrypts what the environment " + settings.Env + " stores and logs",
 		AllowDeletion: !settings.DeletionProtection,
-		Services:      append(encryption.DefaultServices(), encryption.ElastiCache, encryption.EC2, encryption.S3),
+		Services:      append(encryption.DefaultServices(), encryption.EventBridge, encryption.ElastiCache, encryption.EC2, encryption.S3),
 	})
 	endpoints := settings.Network.Endpoints
 	if endpoints == nil {

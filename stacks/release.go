@@ -7,7 +7,6 @@ import (
 	"github.com/loadbearing/loadbearing/constructs/function"
 	"github.com/loadbearing/loadbearing/constructs/observability"
 	"github.com/loadbearing/loadbearing/constructs/release"
-	"github.com/loadbearing/loadbearing/internal/contract"
 )
 
 // Release is the stack of what moves the web fleet from one version to the next.
@@ -24,8 +23,6 @@ func NewRelease(scope constructs.Construct, s Settings, programs *programs, n *N
 		built[name] = programs.configure(function.Props{}, name)
 	}
 	return &Release{Stack: stack, Web: release.New(stack, "Web", release.Props{
-		Environment:   s.Env,
-		Fleet:         contract.FleetWeb,
 		LoadBalancer:  w.LoadBalancer,
 		Blue:          w.Blue,
 		Green:         w.Green,

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/aws/aws-cdk-go/awscdk/v2"
@@ -90,7 +91,7 @@ func TestEnvironments(t *testing.T) {
 			for name, text := range texts {
 				templates[name] = parse(t, text)
 			}
-			for _, name := range []string{"network", "data", "messaging", "web", "edge", "observability"} {
+			for _, name := range []string{"network", "data", "messaging", "web", "edge", "release", "observability"} {
 				require.Contains(t, templates, settings.StackName(name))
 			}
 			t.Run("every setting has a parameter", func(t *testing.T) { everySettingIsPublished(t, settings, templates) })
@@ -172,7 +173,8 @@ func dataIsKept(t *testing.T, settings stacks.Settings, data template) {
 			}
 		case "AWS::S3::Bucket":
 			require.Equal(t, bucket, resource.DeletionPolicy, id)
-			require.Equal(t, settings.DeletionProtection, resource.Properties["VersioningConfiguration"] != nil, id)
+			released := strings.HasPrefix(id, "Artifacts") // a version is never lost by mistake
+			require.Equal(t, released || settings.DeletionProtection, resource.Properties["VersioningConfiguration"] != nil, id)
 			if resource.Properties["LoggingConfiguration"] != nil {
 				require.True(t, settings.DeletionProtection, "dev leaves no logs behind")
 			}
@@ -225,10 +227,16 @@ func messaging(t *testing.T, settings stacks.Settings, messaging assertions.Temp
 	messaging.ResourceCountIs(new("AWS::Lambda::EventSourceMapping"), new(4.0))
 	messaging.HasOutput(new("MigrateFunction"), map[string]any{})
 
-	readsMedia := map[string]any{"PolicyDocument": map[string]any{"Statement": assertions.Match_ArrayWith(&[]any{
-		assertions.Match_ObjectLike(&map[string]any{"Action": "s3:GetObject"}),
-	})}}
-	require.Len(t, *messaging.FindResources(new("AWS::IAM::Policy"), map[string]any{"Properties": readsMedia}), 1, "only probe reads media")
+	reads := func(bucket, keys string) int {
+		statement := map[string]any{"Action": "s3:GetObject", "Resource": map[string]any{"Fn::Join": []any{"", []any{
+			map[string]any{"Fn::ImportValue": assertions.Match_StringLikeRegexp(&bucket)}, keys,
+		}}}}
+		return len(*messaging.FindResources(new("AWS::IAM::Policy"), map[string]any{"Properties": map[string]any{
+			"PolicyDocument": map[string]any{"Statement": assertions.Match_ArrayWith(&[]any{assertions.Match_ObjectLike(&statement)})},
+		}}))
+	}
+	require.Equal(t, 1, reads("GetAttMedia", "/*"), "only probe reads media")
+	require.Equal(t, 1, reads("GetAttArtifacts", "/releases/*"), "only migrate reads what is released")
 }
 
 func TestParse(t *testing.T) {

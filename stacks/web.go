@@ -14,7 +14,6 @@ import (
 	"github.com/loadbearing/loadbearing/constructs/fleet"
 	"github.com/loadbearing/loadbearing/constructs/loadbalancer"
 	"github.com/loadbearing/loadbearing/constructs/observability"
-	"github.com/loadbearing/loadbearing/constructs/release"
 	"github.com/loadbearing/loadbearing/internal/contract"
 )
 
@@ -95,7 +94,6 @@ func NewWeb(scope constructs.Construct, s Settings, n *Network, d *Data, m *Mess
 		w.grantService(web.Role, s, d)
 		m.Jobs.GrantSend(web.Role)
 		m.Events.GrantPublish(web.Role)
-		web.GrantReadArtifacts(d.Artifacts, release.ArtifactPrefix)
 		w.acknowledge(web.Role, s, d)
 	}
 	w.grantService(w.Worker.Role, s, d)

@@ -1,9 +1,7 @@
 package fleet
 
 import (
-	"fmt"
 	"maps"
-	"strings"
 
 	"github.com/aws/aws-cdk-go/awscdk/v2"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awsiam"
@@ -30,16 +28,16 @@ var (
 
 // grantInstance lets the instances boot, drain, be reached and say how they are.
 func (f *Fleet) grantInstance() {
-	f.allow(f.Role, "*", sessionActions...)
-	f.allow(f.Role, *f.Artifact.Bucket().ArnForObjects(f.Artifact.S3ObjectKey()), "s3:GetObject")
-	f.allow(f.Role, *f.Parameter.ParameterArn(), "ssm:GetParameter")
-	f.allow(f.Role, f.groupARN(), "autoscaling:CompleteLifecycleAction")
+	cdkx.Allow(f.Role, "*", sessionActions...)
+	cdkx.Allow(f.Role, *f.Artifact.Bucket().ArnForObjects(f.Artifact.S3ObjectKey()), "s3:GetObject")
+	cdkx.Allow(f.Role, *f.Parameter.ParameterArn(), "ssm:GetParameter")
+	cdkx.Allow(f.Role, f.groupARN(), "autoscaling:CompleteLifecycleAction")
 	if f.props.TargetGroup != nil {
-		f.allow(f.Role, "*", "elasticloadbalancing:DescribeTargetHealth")
+		cdkx.Allow(f.Role, "*", "elasticloadbalancing:DescribeTargetHealth")
 	}
 	namespaces := []string{contract.MetricNamespace}
 	if !f.props.NoAgent {
-		f.allow(f.Role, *f.LogGroup.LogGroupArn(), logActions...)
+		cdkx.Allow(f.Role, *f.LogGroup.LogGroupArn(), logActions...)
 		namespaces = append(namespaces, agentNamespace)
 	}
 	f.Role.AddToPrincipalPolicy(awsiam.NewPolicyStatement(&awsiam.PolicyStatementProps{
@@ -50,15 +48,7 @@ func (f *Fleet) grantInstance() {
 	cdkx.AcknowledgePolicy(f.Role, "Session Manager's channels, target health and metrics have no resource-level permission: "+
 		"a channel is for the instance that asks only, health is read-only, metrics are bound to the fleet's namespaces by a condition. "+
 		"A group's ARN has an id that only AWS knows before its name; the name is whole.",
-		"Resource::*", f.finding(f.groupARN()))
-}
-
-func (f *Fleet) allow(to awsiam.IGrantable, resource string, actions ...string) awsiam.Grant {
-	return awsiam.Grant_AddToPrincipal(&awsiam.GrantOnPrincipalOptions{
-		Grantee:      to,
-		Actions:      cdkx.Strings(actions...),
-		ResourceArns: cdkx.Strings(resource),
-	})
+		"Resource::*", cdkx.Finding(f.stack, f.groupARN()))
 }
 
 // groupARN is made from the name, because the group's own would make the role
@@ -77,21 +67,19 @@ func (f *Fleet) groupARN() string {
 // carry its scheduled actions over, and look at all of it. UpdateAutoScalingGroup
 // may change sizes only: it could not pass a role or a launch template on.
 func (f *Fleet) GrantRelease(to awsiam.IGrantable) awsiam.Grant {
-	f.allow(to, *f.Parameter.ParameterArn(), "ssm:GetParameter", "ssm:PutParameter")
-	f.allow(to, f.groupARN(),
-		"autoscaling:UpdateAutoScalingGroup", "autoscaling:SetDesiredCapacity",
-		"autoscaling:StartInstanceRefresh", "autoscaling:CancelInstanceRefresh", "autoscaling:RollbackInstanceRefresh",
-		"autoscaling:TerminateInstanceInAutoScalingGroup", "autoscaling:SetInstanceProtection",
-		"autoscaling:SuspendProcesses", "autoscaling:ResumeProcesses",
-		"autoscaling:PutScheduledUpdateGroupAction", "autoscaling:DeleteScheduledAction")
-	grant := f.allow(to, "*",
+	cdkx.Allow(to, *f.Parameter.ParameterArn(), "ssm:GetParameter", "ssm:PutParameter")
+	cdkx.Allow(to, f.groupARN(),
+		"autoscaling:UpdateAutoScalingGroup", "autoscaling:PutScheduledUpdateGroupAction",
+		"autoscaling:StartInstanceRefresh", "autoscaling:CancelInstanceRefresh",
+		"autoscaling:SuspendProcesses", "autoscaling:ResumeProcesses")
+	grant := cdkx.Allow(to, "*",
 		"autoscaling:DescribeAutoScalingGroups", "autoscaling:DescribeInstanceRefreshes",
-		"autoscaling:DescribeScalingActivities", "autoscaling:DescribeScheduledActions",
+		"autoscaling:DescribeScheduledActions",
 		"elasticloadbalancing:DescribeTargetHealth")
 	if role, ok := to.GrantPrincipal().(awsiam.IRole); ok {
 		cdkx.AcknowledgePolicy(role, "What a release looks at has no resource-level permission; it is read-only. "+
 			"A group's ARN has an id that only AWS knows before its name; the name is whole.",
-			"Resource::*", f.finding(f.groupARN()))
+			"Resource::*", cdkx.Finding(f.stack, f.groupARN()))
 	}
 	return grant
 }
@@ -100,43 +88,13 @@ func (f *Fleet) GrantRelease(to awsiam.IGrantable) awsiam.Grant {
 // such as "releases/": one that a release writes to, beside the bucket of CDK assets.
 func (f *Fleet) GrantReadArtifacts(bucket awss3.IBucket, prefix string) awsiam.Grant {
 	objects := *bucket.ArnForObjects(new(prefix + "*"))
-	grant := f.allow(f.Role, objects, "s3:GetObject")
+	grant := cdkx.Allow(f.Role, objects, "s3:GetObject")
 	if key := bucket.EncryptionKey(); key != nil {
-		f.allow(f.Role, *key.KeyArn(), "kms:Decrypt")
+		cdkx.Allow(f.Role, *key.KeyArn(), "kms:Decrypt")
 	}
 	cdkx.AcknowledgePolicy(f.Role, "Which artifact of the release bucket is next is not known before its release; "+
-		"an instance runs none whose SHA-256 is not the one in its parameter.", f.finding(objects))
+		"an instance runs none whose SHA-256 is not the one in its parameter.", cdkx.Finding(f.stack, objects))
 	return grant
-}
-
-// finding is how cdk-nag spells an ARN with a wildcard: with each part that only
-// the deployment knows in angle brackets.
-func (f *Fleet) finding(arn string) string {
-	return "Resource::" + flat(f.stack.Resolve(&arn))
-}
-
-func flat(value any) string {
-	switch value := value.(type) {
-	case string:
-		return value
-	case *string:
-		return *value
-	case map[string]any:
-		if name, ok := value["Ref"].(string); ok {
-			return "<" + name + ">"
-		}
-		if path, ok := value["Fn::GetAtt"].([]any); ok {
-			return fmt.Sprintf("<%v.%v>", path...)
-		}
-		if join, ok := value["Fn::Join"].([]any); ok {
-			var text strings.Builder
-			for _, part := range join[1].([]any) {
-				text.WriteString(flat(part))
-			}
-			return text.String()
-		}
-	}
-	return fmt.Sprint(value)
 }
 
 // allowServices lets AWS use the keys of this app that the fleet needs it to use.

@@ -117,9 +117,8 @@ func New(scope constructs.Construct, id string, props Props) *Fleet {
 		Stack:    *f.stack.StackName(),
 		Resource: *f.stack.GetLogicalId(cdkx.Cfn[awsautoscaling.CfnAutoScalingGroup](f.Group)),
 		LogGroup: f.LogGroupName(),
-	}
-	if props.TargetGroup != nil {
-		instance.TargetGroupARN = *props.TargetGroup.TargetGroupArn()
+
+		TargetGroupARN: f.TargetGroupARN(),
 	}
 	userData.AddCommands(new(props.userData(instance)[len(shebang):]))
 	f.grantInstance()
@@ -132,6 +131,23 @@ func New(scope constructs.Construct, id string, props Props) *Fleet {
 		TagColor:       props.Color,
 	})
 	return f
+}
+
+// Environment, Name and Color are those of Props; the name is its Fleet.
+func (f *Fleet) Environment() string { return f.props.Environment }
+
+// Name is explained with Environment.
+func (f *Fleet) Name() string { return f.props.Fleet }
+
+// Color is explained with Environment.
+func (f *Fleet) Color() string { return f.props.Color }
+
+// TargetGroupARN is that of Props.TargetGroup, or "".
+func (f *Fleet) TargetGroupARN() string {
+	if f.props.TargetGroup == nil {
+		return ""
+	}
+	return *f.props.TargetGroup.TargetGroupArn()
 }
 
 // GroupName is the name of the Auto Scaling group.

@@ -1,6 +1,7 @@
 package release
 
 import (
+	"cmp"
 	_ "embed"
 	"encoding/json"
 	"maps"
@@ -41,22 +42,27 @@ type Release struct {
 
 	FailedAlarm awscloudwatch.IAlarm // an execution failed
 
-	props Props
-	stack awscdk.Stack
+	props              Props
+	stack              awscdk.Stack
+	environment, fleet string
 }
 
 // New makes a Release. It panics with a *PropsError when props are not valid and
 // with a *function.BuildError when a program does not compile.
 func New(scope constructs.Construct, id string, props Props) *Release {
 	cdkx.Must(scope, id, "release", props.Validate())
+	cdkx.Must(scope, id, "release", props.checkStack(scope))
 	r := &Release{
 		Artifacts: props.Artifacts, Functions: map[string]*function.Function{}, Rules: map[string]awsevents.Rule{},
-		props: props.withDefaults(),
+		props: props.withDefaults(), environment: props.Blue.Environment(), fleet: props.Blue.Name(),
 	}
 	constructs.NewConstruct_Override(r, scope, &id)
 	r.stack = awscdk.Stack_Of(r)
 	if r.Artifacts == nil {
 		r.Artifacts = r.bucket()
+	}
+	for _, f := range []*fleet.Fleet{r.props.Blue, r.props.Green} {
+		f.GrantReadArtifacts(r.Artifacts, ArtifactPrefix)
 	}
 	for _, name := range Programs() {
 		r.Functions[name] = r.program(name)
@@ -74,7 +80,8 @@ func New(scope constructs.Construct, id string, props Props) *Release {
 	return r
 }
 
-// bucket holds the versions; whoever runs one has it from there, so none expires.
+// bucket holds the versions. None expires: which one an instance boots with, a
+// parameter says, and it may be an old one.
 func (r *Release) bucket() awss3.IBucket {
 	props := &awss3.BucketProps{
 		Encryption:        awss3.BucketEncryption_S3_MANAGED,
@@ -83,13 +90,19 @@ func (r *Release) bucket() awss3.IBucket {
 		EnforceSSL:        new(true),
 		MinimumTLSVersion: cdkx.Number(1.2),
 		Versioned:         new(true),
+		LifecycleRules: &[]*awss3.LifecycleRule{{
+			AbortIncompleteMultipartUploadAfter: awscdk.Duration_Days(cdkx.Number(1)),
+			NoncurrentVersionExpiration:         awscdk.Duration_Days(cdkx.Number(30)), // keys are hashes: what is overwritten is the same
+			ExpiredObjectDeleteMarker:           new(true),
+		}},
+		RemovalPolicy: awscdk.RemovalPolicy_RETAIN,
 	}
 	if r.props.Key != nil {
 		props.Encryption, props.EncryptionKey, props.BucketKeyEnabled = awss3.BucketEncryption_KMS, r.props.Key, new(true)
 	}
 	bucket := awss3.NewBucket(r, new("Artifacts"), cdkx.Override(props, r.props.OverrideBucket))
-	for _, f := range []*fleet.Fleet{r.props.Blue, r.props.Green} {
-		f.GrantReadArtifacts(bucket, ArtifactPrefix)
+	if r.props.Key == nil {
+		cdkx.Acknowledge(bucket, "It holds programs, no data; Key gives it a key of the caller's.", "S3DefaultEncryptionKMS")
 	}
 	cdkx.Acknowledge(bucket, "Who writes versions is in CloudTrail; the bucket holds programs, each checked against its SHA-256 before it runs, "+
 		"and is made again by building them.", "AwsSolutions-S1", "S3BucketLoggingEnabled", "S3BucketReplicationEnabled")
@@ -102,34 +115,42 @@ func (r *Release) program(name string) *function.Function {
 	if environment == nil {
 		environment = map[string]string{}
 	}
-	environment[contract.EnvEnvironment], environment[contract.EnvFleet] = r.props.Environment, r.props.Fleet
+	environment[contract.EnvEnvironment], environment[contract.EnvFleet] = r.environment, r.fleet
 	props.Environment = environment
 	if props.Key == nil {
 		props.Key = r.props.Key
 	}
-	props.Description = map[string]string{
-		Control: "Begins releases, starts and empties their colors, ends them",
-		Shift:   "Sets the weights of a release",
-		Analyze: "Judges a step of a release",
-		Recover: "Has a release taken over whose execution has ended",
+	if props.LogGroup == nil {
+		props.LogRetention = cmp.Or(props.LogRetention, r.props.LogRetention)
+	}
+	about := map[string]struct{ id, does string }{
+		Control: {"Control", "Begins releases, starts and empties their colors, ends them"},
+		Shift:   {"Shift", "Sets the weights of a release"},
+		Analyze: {"Analyze", "Judges a step of a release"},
+		Recover: {"Recover", "Has a release taken over whose execution has ended"},
 	}[name]
-	// Step Functions waits for the answers; the rules of Recover fire again.
-	props.Synchronous = true
-	return function.New(r, map[string]string{Control: "Control", Shift: "Shift", Analyze: "Analyze", Recover: "Recover"}[name], props)
+	props.Description = cmp.Or(props.Description, about.does)
+	props.Synchronous = name != Recover // Step Functions waits for the answers
+	f := function.New(r, about.id, props)
+	if name == Recover && props.OnFailure == nil {
+		cdkx.Acknowledge(f.Function, "What failed is looked at again within a minute, by a schedule, so no event is worth keeping.", "LambdaDLQ")
+	}
+	return f
 }
 
 func (r *Release) machine() {
-	r.LogGroup = awslogs.NewLogGroup(r, new("Logs"), &awslogs.LogGroupProps{
+	name := contract.ReleaseStateMachine(r.environment, r.fleet)
+	r.LogGroup = awslogs.NewLogGroup(r, new("Logs"), cdkx.Override(&awslogs.LogGroupProps{
 		// The prefix keeps the policy of all such log groups short enough for many.
-		LogGroupName:  new("/aws/vendedlogs/states/" + contract.ReleaseStateMachine(r.props.Environment, r.props.Fleet)),
+		LogGroupName:  new("/aws/vendedlogs/states/" + name),
 		Retention:     r.props.LogRetention,
 		EncryptionKey: r.props.Key,
 		RemovalPolicy: awscdk.RemovalPolicy_DESTROY,
-	})
-	r.Role = awsiam.NewRole(r, new("Role"), &awsiam.RoleProps{
+	}, r.props.OverrideLogGroup))
+	r.Role = awsiam.NewRole(r, new("Role"), cdkx.Override(&awsiam.RoleProps{
 		AssumedBy:   awsiam.NewServicePrincipal(new("states.amazonaws.com"), nil),
-		Description: new("Runs releases of " + r.props.Fleet),
-	})
+		Description: new("Runs releases of " + r.fleet),
+	}, r.props.OverrideRole))
 	substitutions := map[string]string{
 		"Control": r.Functions[Control].ARN(), "Shift": r.Functions[Shift].ARN(), "Analyze": r.Functions[Analyze].ARN(),
 		"Migrate": r.Functions[Control].ARN(), // never reached without migrations
@@ -138,7 +159,7 @@ func (r *Release) machine() {
 		substitutions["Migrate"] = r.props.Migrate.ARN()
 	}
 	props := &sfn.StateMachineProps{
-		StateMachineName:        new(contract.ReleaseStateMachine(r.props.Environment, r.props.Fleet)),
+		StateMachineName:        &name,
 		DefinitionBody:          sfn.DefinitionBody_FromString(&definition),
 		DefinitionSubstitutions: cdkx.StringMap(substitutions),
 		Role:                    r.Role,
@@ -147,7 +168,7 @@ func (r *Release) machine() {
 	}
 	r.Machine = sfn.NewStateMachine(r, new("Machine"), cdkx.Override(props, r.props.OverrideMachine))
 	for _, name := range []string{"Control", "Shift", "Analyze", "Migrate"} {
-		r.allow(r.Role, substitutions[name], "lambda:InvokeFunction")
+		cdkx.Allow(r.Role, substitutions[name], "lambda:InvokeFunction")
 	}
 	cdkx.AcknowledgePolicy(r.Role, "X-Ray and the delivery of logs have no resource to name.", "Resource::*")
 }
@@ -155,11 +176,12 @@ func (r *Release) machine() {
 // parameters publish what a release works on, and make those that the controller
 // and its operators write, so that they go with the stack.
 func (r *Release) parameters() {
-	environment, name := r.props.Environment, r.props.Fleet
 	parameter := func(id, name, value, description string) awsssm.StringParameter {
-		return awsssm.NewStringParameter(r, &id, &awsssm.StringParameterProps{
-			ParameterName: &name, StringValue: &value, Description: &description,
-		})
+		props := &awsssm.StringParameterProps{ParameterName: &name, StringValue: &value, Description: &description}
+		if r.props.OverrideParameter != nil {
+			r.props.OverrideParameter(id, props)
+		}
+		return awsssm.NewStringParameter(r, &id, props)
 	}
 	balancer := r.props.LoadBalancer
 	target := contract.ReleaseTarget{
@@ -169,6 +191,9 @@ func (r *Release) parameters() {
 		Alarms:       []string{*balancer.NoneHealthyAlarm.AlarmName(), *balancer.OwnErrorAlarm.AlarmName()},
 		StateMachine: *r.Machine.StateMachineArn(),
 		Artifacts:    *r.Artifacts.BucketName(),
+	}
+	for _, alarm := range r.props.Alarms {
+		target.Alarms = append(target.Alarms, *alarm.AlarmName())
 	}
 	if r.props.Migrate != nil {
 		target.Migrate = r.props.Migrate.Name()
@@ -192,76 +217,85 @@ func (r *Release) parameters() {
 	if err != nil {
 		panic(err) // strings only
 	}
-	r.Target = parameter("Target", contract.ReleaseTargetParameter(environment, name), string(text), "What releases of "+name+" work on")
-	r.State = parameter("State", contract.ReleaseStateParameter(environment, name), "{}", "How far the last release of "+name+" has come; its controller writes it")
-	r.Command = parameter("Command", contract.ReleaseCommandParameter(environment, name), "{}", "What operators tell a release of "+name)
-}
-
-func (r *Release) allow(to awsiam.IGrantable, resource string, actions ...string) {
-	awsiam.Grant_AddToPrincipal(&awsiam.GrantOnPrincipalOptions{Grantee: to, Actions: cdkx.Strings(actions...), ResourceArns: cdkx.Strings(resource)})
+	r.Target = parameter("Target", contract.ReleaseTargetParameter(r.environment, r.fleet), string(text), "What releases of "+r.fleet+" work on")
+	r.State = parameter("State", contract.ReleaseStateParameter(r.environment, r.fleet), "{}", "How far the last release of "+r.fleet+" has come; its controller writes it")
+	r.Command = parameter("Command", contract.ReleaseCommandParameter(r.environment, r.fleet), "{}", "What operators tell a release of "+r.fleet)
 }
 
 // grant lets each function do its part and no more.
 func (r *Release) grant() {
-	for name, f := range r.Functions {
-		r.allow(f.Role, *r.State.ParameterArn(), "ssm:GetParameter", "ssm:PutParameter")
-		r.allow(f.Role, *r.Command.ParameterArn(), "ssm:GetParameter")
+	for _, name := range Programs() {
+		role := r.Functions[name].Role
 		// By its name: the parameter holds the ARN of the state machine, which invokes the functions.
-		r.allow(f.Role, r.parameterARN(contract.ReleaseTargetParameter(r.props.Environment, r.props.Fleet)), "ssm:GetParameter")
-		if name != Recover {
-			r.allow(f.Role, *r.stack.FormatArn(&awscdk.ArnComponents{Service: new("events"), Resource: new("event-bus"), ResourceName: new("default")}), "events:PutEvents")
+		target := *r.stack.FormatArn(&awscdk.ArnComponents{
+			Service: new("ssm"), Resource: new("parameter" + contract.ReleaseTargetParameter(r.environment, r.fleet)),
+		})
+		cdkx.Allow(role, target, "ssm:GetParameter")
+		cdkx.Allow(role, *r.State.ParameterArn(), "ssm:GetParameter")
+		if name == Recover {
+			continue // it has another execution write the state
 		}
-		r.look(f.Role)
+		cdkx.Allow(role, *r.Command.ParameterArn(), "ssm:GetParameter")
+		cdkx.Allow(role, *r.State.ParameterArn(), "ssm:PutParameter")
+		bus := *r.stack.FormatArn(&awscdk.ArnComponents{Service: new("events"), Resource: new("event-bus"), ResourceName: new("default")})
+		cdkx.Allow(role, bus, "events:PutEvents")
+		look(role)
 	}
 	for _, f := range []*fleet.Fleet{r.props.Blue, r.props.Green} {
 		f.GrantRelease(r.Functions[Control].Role)
 	}
 	r.props.LoadBalancer.GrantWeights(r.Functions[Shift].Role)
 	r.props.LoadBalancer.GrantWeights(r.Functions[Recover].Role)
-	r.take(r.Functions[Recover].Role)
-}
-
-func (r *Release) parameterARN(name string) string {
-	return *r.stack.FormatArn(&awscdk.ArnComponents{Service: new("ssm"), Resource: new("parameter" + name)})
+	r.grantExecute(r.Functions[Recover].Role)
 }
 
 // look lets an identity see what a release sees.
-func (r *Release) look(to awsiam.IGrantable) {
-	r.allow(to, "*",
+func look(to awsiam.IGrantable) {
+	cdkx.Allow(to, "*",
 		"autoscaling:DescribeAutoScalingGroups", "autoscaling:DescribeInstanceRefreshes", "autoscaling:DescribeScheduledActions",
 		"cloudwatch:DescribeAlarms", "cloudwatch:GetMetricData",
 		"elasticloadbalancing:DescribeRules", "elasticloadbalancing:DescribeTargetHealth")
-	if role, ok := to.GrantPrincipal().(awsiam.IRole); ok {
-		cdkx.AcknowledgePolicy(role, "What a release looks at has no resource-level permission; it is read-only.", "Resource::*")
-	}
+	acknowledge(to, "What a release looks at has no resource-level permission; it is read-only.", "Resource::*")
 }
 
-// take lets an identity start executions and read them.
-func (r *Release) take(to awsiam.IGrantable) {
-	r.allow(to, *r.Machine.StateMachineArn(), "states:StartExecution", "states:ListExecutions")
+// grantExecute lets an identity start executions and read them.
+func (r *Release) grantExecute(to awsiam.IGrantable) {
+	cdkx.Allow(to, *r.Machine.StateMachineArn(), "states:StartExecution")
 	executions := *r.stack.FormatArn(&awscdk.ArnComponents{
 		Service: new("states"), Resource: new("execution"), ArnFormat: awscdk.ArnFormat_COLON_RESOURCE_NAME,
-		ResourceName: new(contract.ReleaseStateMachine(r.props.Environment, r.props.Fleet) + ":*"),
+		ResourceName: new(contract.ReleaseStateMachine(r.environment, r.fleet) + ":*"),
 	})
-	r.allow(to, executions, "states:DescribeExecution")
+	cdkx.Allow(to, executions, "states:DescribeExecution")
+	acknowledge(to, "Executions are named when they start; these are of the one state machine.", cdkx.Finding(r.stack, executions))
+}
+
+// acknowledge says of a role why its permissions have wildcards; users and groups
+// have none of ours to say it of.
+func acknowledge(to awsiam.IGrantable, reason string, wildcards ...string) {
 	if role, ok := to.GrantPrincipal().(awsiam.IRole); ok {
-		cdkx.AcknowledgePolicy(role, "Executions are named when they start; these are of the one state machine.",
-			"Resource::arn:<AWS::Partition>:states:<AWS::Region>:<AWS::AccountId>:execution:"+contract.ReleaseStateMachine(r.props.Environment, r.props.Fleet)+":*")
+		cdkx.AcknowledgePolicy(role, reason, wildcards...)
 	}
 }
 
 // GrantOperate lets an identity upload versions, start releases, watch them and
 // tell them to pause, to go on or to roll back, as the release command does.
 func (r *Release) GrantOperate(to awsiam.IGrantable) {
-	r.take(to)
-	r.look(to)
+	r.grantExecute(to)
+	cdkx.Allow(to, *r.Machine.StateMachineArn(), "states:ListExecutions")
+	look(to)
 	for _, p := range []awsssm.IStringParameter{r.Target, r.State, r.props.Blue.Parameter, r.props.Green.Parameter} {
-		r.allow(to, *p.ParameterArn(), "ssm:GetParameter")
+		cdkx.Allow(to, *p.ParameterArn(), "ssm:GetParameter")
 	}
-	r.allow(to, *r.Command.ParameterArn(), "ssm:GetParameter", "ssm:PutParameter")
-	r.allow(to, *r.Artifacts.ArnForObjects(new(ArtifactPrefix + "*")), "s3:GetObject", "s3:PutObject")
+	cdkx.Allow(to, *r.Command.ParameterArn(), "ssm:GetParameter", "ssm:PutParameter")
+
+	// To who may not list, S3 answers 403 for a key that is not there (HeadObject in
+	// the S3 API reference): then nobody could tell what has to be uploaded.
+	cdkx.Allow(to, *r.Artifacts.BucketArn(), "s3:ListBucket")
+	objects := *r.Artifacts.ArnForObjects(new(ArtifactPrefix + "*"))
+	cdkx.Allow(to, objects, "s3:GetObject", "s3:PutObject")
+	acknowledge(to, "Artifacts are named by their SHA-256, which is known once they are built.", cdkx.Finding(r.stack, objects))
 	if key := r.Artifacts.EncryptionKey(); key != nil {
-		key.GrantEncryptDecrypt(to)
+		cdkx.Allow(to, *key.KeyArn(), "kms:Decrypt", "kms:GenerateDataKey")
 	}
 }
 
@@ -317,8 +351,8 @@ func (r *Release) rules() {
 			Source:     cdkx.Strings(contract.ReleaseEventSource),
 			DetailType: cdkx.Strings(contract.ReleaseEventType),
 			Detail: &map[string]any{
-				"environment": []any{r.props.Environment},
-				"fleet":       []any{r.props.Fleet},
+				"environment": []any{r.environment},
+				"fleet":       []any{r.fleet},
 			},
 		},
 		Targets: &[]awsevents.IRuleTarget{awseventstargets.NewSnsTopic(r.props.Notifications, nil)},

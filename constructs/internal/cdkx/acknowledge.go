@@ -101,3 +101,42 @@ func AcknowledgePolicy(role awsiam.IRole, reason string, wildcards ...string) {
 }
 
 const inlinePolicy = "IAMNoInlinePolicy"
+
+// Finding is how cdk-nag spells a resource with a wildcard, for AcknowledgePolicy:
+// an ARN with each part that only the deployment knows in angle brackets.
+func Finding(stack awscdk.Stack, arn string) string {
+	return "Resource::" + flat(stack.Resolve(&arn))
+}
+
+func flat(value any) string {
+	switch value := value.(type) {
+	case string:
+		return value
+	case *string:
+		return *value
+	case map[string]any:
+		if name, ok := value["Ref"].(string); ok {
+			return "<" + name + ">"
+		}
+		if path, ok := value["Fn::GetAtt"].([]any); ok {
+			return fmt.Sprintf("<%v.%v>", path...)
+		}
+		if join, ok := value["Fn::Join"].([]any); ok {
+			var text strings.Builder
+			for _, part := range join[1].([]any) {
+				text.WriteString(flat(part))
+			}
+			return text.String()
+		}
+	}
+	return fmt.Sprint(value)
+}
+
+// Allow lets an identity do something to a resource, named by its ARN.
+func Allow(to awsiam.IGrantable, resource string, actions ...string) awsiam.Grant {
+	return awsiam.Grant_AddToPrincipal(&awsiam.GrantOnPrincipalOptions{
+		Grantee:      to,
+		Actions:      Strings(actions...),
+		ResourceArns: Strings(resource),
+	})
+}
