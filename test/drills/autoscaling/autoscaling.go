@@ -71,10 +71,10 @@ func ramp(ctx context.Context, r *drill.Run) error {
 	defer a.running.Wait()
 	defer leave()
 	keep := 100 // of each user a few, which stay to the end
+	began := time.Now()
 	if err := a.come(listening, n, keep); err != nil {
 		return err
 	}
-	began := time.Now()
 	busy, err := processors(ctx, r, func(ctx context.Context) error { return settled(ctx, r, want) })
 	if err != nil {
 		return err

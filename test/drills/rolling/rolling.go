@@ -30,7 +30,7 @@ func releases(ctx context.Context, r *drill.Run) error {
 		return err
 	}
 	t, err := traffic.Start(ctx, r, traffic.Options{
-		PerSecond: 40, Streams: drill.Sized(r, 20, 50), Download: drill.Sized[int64](r, 32<<20, 1<<30),
+		PerSecond: 40, Streams: drill.Sized(r, 20, 50), Download: drill.Sized[int64](r, 32<<20, 1<<30), Again: r.Size == drill.Short,
 	})
 	if err != nil {
 		return err

@@ -29,7 +29,8 @@ import (
 type Options struct {
 	PerSecond int   // requests
 	Streams   int   // event streams; 0 has none, and uploads nothing
-	Download  int64 // bytes of what is downloaded, again and again; 0 has none
+	Download  int64 // bytes of what is downloaded slowly; 0 has none
+	Again     bool  // and when that is done, downloaded anew
 }
 
 // mib is 2^20 bytes.
@@ -277,10 +278,9 @@ func (pattern) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// download reads the file slowly, again and again; one that has begun is read to
-// its end.
+// download reads the file slowly; what has begun is read to its end.
 func (t *Traffic) download(ctx context.Context, d *download) error {
-	for ctx.Err() == nil {
+	for again := true; again && ctx.Err() == nil; again = t.o.Again {
 		if err := t.read(context.WithoutCancel(ctx), ctx, d); err != nil {
 			t.fail(time.Now(), "download: "+err.Error())
 		}
