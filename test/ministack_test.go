@@ -11,10 +11,13 @@ import (
 	_ "image/jpeg"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -29,6 +32,8 @@ import (
 	"github.com/google/uuid"
 	"github.com/gruntwork-io/terratest/modules/aws"
 	httphelper "github.com/gruntwork-io/terratest/modules/http-helper"
+	"github.com/gruntwork-io/terratest/modules/logger"
+	"github.com/gruntwork-io/terratest/modules/retry"
 	"github.com/gruntwork-io/terratest/modules/shell"
 	teststructure "github.com/gruntwork-io/terratest/modules/test-structure"
 	"github.com/jackc/pgx/v5"
@@ -39,6 +44,7 @@ import (
 	"github.com/loadbearing/loadbearing/app/mediatest"
 	"github.com/loadbearing/loadbearing/internal/contract"
 	"github.com/loadbearing/loadbearing/internal/project"
+	"github.com/loadbearing/loadbearing/internal/release"
 	"github.com/loadbearing/loadbearing/local"
 	"github.com/loadbearing/loadbearing/local/cdk"
 	"github.com/loadbearing/loadbearing/test/api"
@@ -81,6 +87,10 @@ func TestMiniStack(t *testing.T) {
 			t.Run(d.Name, func(t *testing.T) { testDrill(t, e, d) })
 		}
 	})
+	teststructure.RunTestStage(t, "crash", func() {
+		testCrash(t, e)
+		s = e.status(t)
+	})
 	teststructure.RunTestStage(t, "redeploy", func() { testRedeploy(t, e, s) })
 	teststructure.RunTestStage(t, "destroy", func() { testDestroy(t, e, s) })
 }
@@ -94,7 +104,7 @@ func testDeployed(t *testing.T, s local.Status) {
 		assert.Regexp(t, `^(CREATE|UPDATE)_COMPLETE$`, stack.Status, stack.Name)
 		assert.Positive(t, stack.Resources, stack.Name)
 	}
-	for _, stack := range []string{"network", "data", "messaging", "web", "edge", "observability"} {
+	for _, stack := range []string{"network", "data", "messaging", "web", "edge", "release", "observability"} {
 		assert.True(t, names[contract.StackPrefix(environment)+stack], "stack %s is deployed; there are %v", stack, names)
 	}
 	for _, setting := range contract.Settings() {
@@ -687,4 +697,56 @@ func get(t *testing.T, url string) (api.Response, error) {
 	c, err := api.New(url)
 	require.NoError(t, err)
 	return c.Do(testContext(t, time.Minute), http.MethodGet, url, nil, nil)
+}
+
+// testCrash: in the middle of a release everything that carries it out is
+// killed, the edge and the emulator with the state of the release in it. After
+// `down` and `up` one version serves, and the next release works.
+func testCrash(t *testing.T, e *environmentUnderTest) {
+	view := func() (v release.View) {
+		cmd := e.command("release", "status", "--json")
+		cmd.Logger = logger.Discard
+		require.NoError(t, json.Unmarshal([]byte(shell.RunCommandContextAndGetStdOut(t, testContext(t, time.Minute), cmd)), &v))
+		return v
+	}
+	e.run(t, "release", "--strategy", "canary", "--bake", "1m", "--detach")
+	retry.DoWithRetryContext(t, testContext(t, time.Minute), "wait for the first step", 240, 250*time.Millisecond, func() (string, error) {
+		if v := view(); v.State.Phase != release.Baking || v.Colors[contract.ColorGreen].Percent != 5 {
+			return "", fmt.Errorf("the release is %s", v.State.Phase)
+		}
+		return "", nil
+	})
+	lock, err := os.ReadFile(filepath.Join(e.env["LOADBEARING_RUN_DIR"], "lock"))
+	require.NoError(t, err)
+	up, err := strconv.Atoi(strings.TrimSpace(string(lock)))
+	require.NoError(t, err)
+	p, err := gops.NewProcess(int32(up))
+	require.NoError(t, err)
+	children, err := p.Children() // the emulator, the data stores and the instances
+	require.NoError(t, err)
+	require.NotEmpty(t, children)
+	require.NoError(t, syscall.Kill(up, syscall.SIGKILL))
+	for _, child := range children {
+		require.NoError(t, syscall.Kill(int(child.Pid), syscall.SIGKILL))
+	}
+	e.run(t, "down")
+	e.run(t, "up", "--detach")
+
+	s := e.status(t)
+	v := view()
+	require.Zero(t, v.State.Number, "a release without a state goes on: %+v", v.State)
+	require.Equal(t, 100, v.Colors[contract.ColorBlue].Percent)
+	require.Zero(t, v.Colors[contract.ColorGreen].Percent+v.Colors[contract.ColorGreen].Desired)
+	c, _ := signedUp(t, s.EdgeURL)
+	ctx, stop := context.WithCancel(testContext(t, time.Minute))
+	var visits sync.WaitGroup
+	visits.Go(func() {
+		for ctx.Err() == nil {
+			_, _ = c.Do(ctx, http.MethodGet, "/v1/me", nil, nil)
+		}
+	})
+	e.run(t, "release", "--strategy", "blue-green", "--bake", "1s", "--min-requests", "5", "--window", "1s", "--max-p99", "5s")
+	stop()
+	visits.Wait()
+	require.Equal(t, 100, view().Colors[contract.ColorGreen].Percent)
 }
