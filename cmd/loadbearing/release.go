@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -20,6 +22,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"github.com/loadbearing/loadbearing/internal/contract"
+	"github.com/loadbearing/loadbearing/internal/migration"
 	"github.com/loadbearing/loadbearing/internal/project"
 	"github.com/loadbearing/loadbearing/internal/release"
 )
@@ -127,6 +130,7 @@ func whoami() string {
 // start are the flags of a release.
 type start struct {
 	strategy, artifact, version string
+	migrations                  string
 	steps                       string
 	errors                      string
 	bake, p99, window           time.Duration
@@ -139,6 +143,7 @@ type start struct {
 func (s *start) flags(fs *flag.FlagSet) {
 	fs.StringVar(&s.strategy, "strategy", "", "rolling, blue-green or canary")
 	fs.StringVar(&s.artifact, "artifact", "", "the program: a static Linux binary; default the one that `make build` makes, of this checkout")
+	fs.StringVar(&s.migrations, "migrations", "", "folder of the migrations that come with the artifact; default those of this checkout when --artifact is its own, else none")
 	fs.StringVar(&s.version, "version", "", "what to call it; default the beginning of its SHA-256")
 	fs.StringVar(&s.steps, "steps", "", "percentages of a canary, default 5,25,50,100")
 	fs.DurationVar(&s.bake, "bake", 0, "how long each step is watched, default 2m; at least 1m on AWS, whose load balancers send metrics once a minute")
@@ -196,11 +201,13 @@ func (s *start) run(ctx context.Context, operator *release.Operator, cfg aws.Con
 	if err != nil {
 		return err
 	}
-	path := s.artifact
+	path, migrations := s.artifact, s.migrations
 	if path == "" {
-		if path, err = builtArtifact(ctx, cfg); err != nil {
+		var ours string
+		if path, ours, err = builtArtifact(ctx, cfg); err != nil {
 			return err
 		}
+		migrations = cmp.Or(migrations, ours)
 	}
 	program, err := os.Open(path)
 	if err != nil {
@@ -214,6 +221,11 @@ func (s *start) run(ctx context.Context, operator *release.Operator, cfg aws.Con
 	if p.Version == "" {
 		p.Version = p.Artifact.SHA256[:12]
 	}
+	if migrations != "" && t.Migrate != "" {
+		if p.Migrations, err = uploadMigrations(ctx, objects, t.Artifacts, migrations); err != nil {
+			return err
+		}
+	}
 	number, err := operator.Start(ctx, p)
 	if err != nil {
 		return asUsage(err)
@@ -225,19 +237,35 @@ func (s *start) run(ctx context.Context, operator *release.Operator, cfg aws.Con
 	return follow(ctx, operator, number, stdout)
 }
 
+// uploadMigrations packs a folder of migrations, after the lint that the migrate
+// function applies too: what would be refused there is refused here, before
+// anything is uploaded.
+func uploadMigrations(ctx context.Context, objects release.Objects, bucket, folder string) (*contract.Artifact, error) {
+	files := os.DirFS(folder)
+	if err := migration.Check(files); err != nil {
+		return nil, usageError{fmt.Errorf("--migrations %s: %w", folder, err)}
+	}
+	archive, err := migration.Archive(files)
+	if err != nil {
+		return nil, fmt.Errorf("--migrations %s: %w", folder, err)
+	}
+	a, err := release.Upload(ctx, objects, bucket, "migrations.zip", bytes.NewReader(archive))
+	return &a, err
+}
+
 // builtArtifact builds the program of this checkout for the platform it is
-// released to.
-func builtArtifact(ctx context.Context, cfg aws.Config) (string, error) {
+// released to, and returns it with the folder of its migrations.
+func builtArtifact(ctx context.Context, cfg aws.Config) (program, migrations string, err error) {
 	found, err := project.Find()
 	if err != nil {
-		return "", fmt.Errorf("release: no --artifact, and %w", err)
+		return "", "", fmt.Errorf("release: no --artifact, and %w", err)
 	}
 	on := project.Platform{GOOS: "linux", Architecture: "arm64"}
 	if cfg.BaseEndpoint != nil {
 		on = project.Host()
 	}
 	binary, err := found.BuildApp(ctx, on)
-	return filepath.Clean(binary.Path), err
+	return binary.Path, filepath.Join(found.Root, "app", "postgres", "migrations"), err
 }
 
 // follow tells each change of a release until its traffic has moved or gone back.
