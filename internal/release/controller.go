@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -283,8 +284,19 @@ func (r *run) late() bool {
 
 // giveUp turns a release round.
 func (r *run) giveUp(ctx context.Context, why string) error {
-	r.state.Reason, r.state.Paused = why, false
+	r.state.Reason, r.state.Paused = clip(why), false
 	return r.enter(ctx, RollingBack)
+}
+
+// longest reason that is kept: the state has to fit into a parameter of 4 KB.
+const longest = 800
+
+// clip keeps what fits of a reason.
+func clip(why string) string {
+	if len(why) <= longest {
+		return why
+	}
+	return strings.ToValidUTF8(why[:longest], "") + "…"
 }
 
 // overdue is why a release has to be given up for its age, or "".

@@ -21,7 +21,7 @@ func (r *run) finish(ctx context.Context, t Task) error {
 		// tries it again.
 		r.state.Reason = ""
 		if t.Cause != "" {
-			r.state.Reason = "contract migrations failed: " + t.Cause
+			r.state.Reason = clip("contract migrations failed: " + cause(t.Cause))
 		}
 		return r.enter(ctx, Done)
 	}

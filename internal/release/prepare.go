@@ -145,7 +145,7 @@ func (r *run) awaiting(ctx context.Context, err error, what string) error {
 
 // note saves why a release waits, when that has changed.
 func (r *run) note(ctx context.Context, why string) error {
-	if r.state.Reason == why {
+	if why = clip(why); r.state.Reason == why {
 		return nil
 	}
 	r.state.Reason = why

@@ -3,6 +3,7 @@ package release
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -438,4 +439,16 @@ func TestHistory(t *testing.T) {
 	require.Equal(t, 2, history[0].Number)
 	require.Equal(t, Canary, history[0].Plan.Strategy)
 	require.Equal(t, contract.Artifact{Bucket: "artifacts", Key: "v2", SHA256: artifact("").SHA256}, history[1].Plan.Artifact)
+}
+
+func TestALongReasonFitsIntoTheState(t *testing.T) {
+	t.Parallel()
+	a := newAccount(t) // which refuses a parameter above 4 KB
+	arn := a.start(plan(BlueGreen))
+	a.execute(arn, func(n Next) bool { return n.Phase == Baking })
+	_, err := a.controller().Run(t.Context(), Task{Name: TaskRollback, Execution: arn, Number: 1, Cause: strings.Repeat("ä", 10_000)})
+	require.NoError(t, err)
+	require.Contains(t, a.state().Reason, "a step failed: ä")
+	a.execute(arn, nil)
+	a.requireAtRest("blue", "v1", capacity)
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/loadbearing/loadbearing/internal/contract"
 	"github.com/loadbearing/loadbearing/internal/release"
 	"github.com/loadbearing/loadbearing/test/drill"
 	"github.com/loadbearing/loadbearing/test/drills/internal/traffic"
@@ -22,6 +23,7 @@ func Drill() drill.Drill {
 			{Name: "good", Summary: "versions that answer as they should, and users who meet them", Limit: 30 * time.Minute, Run: good},
 			{Name: "slow", Summary: "a version whose p99 is ten times that of the other", Limit: 4 * time.Minute, Run: slow},
 			{Name: "unready", Summary: "a version that never becomes healthy", Limit: 4 * time.Minute, Run: unready},
+			{Name: "testers", Summary: "a version that its testers meet before any user", Limit: 4 * time.Minute, Run: testers},
 			{Name: "quiet", Summary: "a version that nobody asks for anything", Limit: 4 * time.Minute, Run: quiet},
 		},
 	}
@@ -203,6 +205,65 @@ func unready(ctx context.Context, r *drill.Run) error {
 	r.Figure("unready_requests_answered_by_it", its)
 	r.Check(its == 0 && all > 0, "it answered %d of %d requests", its, all)
 	return t.Stop(ctx, "unready")
+}
+
+// testers: a version that is held is answered to who asks for it by the header
+// X-Release, and to nobody else, until an operator lets it go on.
+func testers(ctx context.Context, r *drill.Run) error {
+	restore, err := r.Keep(ctx)
+	if err != nil {
+		return err
+	}
+	p, err := candidate(ctx, r, "./app/cmd/app", "drill-b")
+	if err != nil {
+		return err
+	}
+	p.Strategy, p.Hold, p.MinRequests = release.BlueGreen, true, 20
+	t, err := traffic.Start(ctx, r, traffic.Options{PerSecond: 40})
+	if err != nil {
+		return err
+	}
+	t.Forget()
+	number, err := r.Releases().Start(ctx, p)
+	if err != nil {
+		return err
+	}
+	var s release.State
+	if err := drill.Await(ctx, "the version is held", func(ctx context.Context) (bool, error) {
+		s, err = r.Releases().State(ctx)
+		return s.Number == number && (s.Phase == release.Holding || s.Phase.Over()), err
+	}); err != nil {
+		return err
+	}
+	const times = 20
+	met := 0
+	for range times {
+		version, err := t.Ask(ctx, map[string]string{contract.ReleaseHeader: s.To})
+		if err != nil {
+			return fmt.Errorf("ask as a tester: %w", err)
+		}
+		if version == p.Version {
+			met++
+		}
+	}
+	its, all := t.Served(p.Version)
+	r.Figure("testers_requests", times)
+	r.Figure("testers_met_the_version", met)
+	r.Figure("testers_users_met_the_version", its)
+	r.Check(met == times, "of %d requests with the header %d met the version", times, met)
+	r.Check(its == 0 && all > 0, "of %d requests of users %d met the version", all, its)
+	if _, err := r.Releases().Order(ctx, release.Resume, ""); err != nil {
+		return err
+	}
+	last, err := r.Over(ctx, number)
+	if err != nil {
+		return err
+	}
+	r.Check(last.Phase == release.Done, "let go, it is %s: %s", last.Phase, last.Reason)
+	if err := restore(ctx); err != nil {
+		return err
+	}
+	return t.Stop(ctx, "testers")
 }
 
 // quiet: without traffic a canary waits at its first step, however long that is.

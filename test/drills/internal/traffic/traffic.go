@@ -205,6 +205,20 @@ func (t *Traffic) Last(color string) time.Time {
 	return t.last[color]
 }
 
+// Ask asks once, with further headers, and returns the version that answered.
+func (t *Traffic) Ask(ctx context.Context, headers map[string]string) (version string, err error) {
+	header := http.Header{}
+	for name, value := range headers {
+		header.Set(name, value)
+	}
+	r, err := t.tenant.Do(ctx, http.MethodGet, "/v1/me", nil, header)
+	if err != nil {
+		return "", err
+	}
+	served := strings.Split(r.Header.Get("X-Served-By"), "/")
+	return served[len(served)-1], r.Decode(http.StatusOK, nil)
+}
+
 func total(counts map[string]int) int {
 	n := 0
 	for _, count := range counts {
