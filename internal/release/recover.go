@@ -16,7 +16,7 @@ import (
 )
 
 // Recover leaves no release without an execution that works on it, and no weights
-// that no release has set. It runs every minute, when an execution ends, and
+// or versions that no release has set. It runs every minute, when an execution ends, and
 // after each deployment of the stack that holds the listener rule. It answers
 // what it did, or "".
 func (c *Controller) Recover(ctx context.Context) (string, error) {
@@ -55,8 +55,19 @@ func (c *Controller) Recover(ctx context.Context) (string, error) {
 	return fmt.Sprintf("execution %s takes over release %d, which is %s", name, s.Number, s.Phase), nil
 }
 
-// restore gives the rule the weights of the state when they are others.
+// restore gives the rule the weights of the state, and the color that serves the
+// artifact that was released, when they are others: a deployment of a template
+// writes the ones it was made with.
 func (r *run) restore(ctx context.Context) (string, error) {
+	weights, err := r.restoreWeights(ctx)
+	if err != nil {
+		return "", err
+	}
+	artifact, err := r.restoreArtifact(ctx)
+	return strings.Trim(weights+"; "+artifact, "; "), err
+}
+
+func (r *run) restoreWeights(ctx context.Context) (string, error) {
 	have, err := r.Cloud.forward(ctx, r.target)
 	if err != nil {
 		return "", err
@@ -74,6 +85,27 @@ func (r *run) restore(ctx context.Context) (string, error) {
 		return "", err
 	}
 	return fmt.Sprintf("listener rule %s had the weights %v, now those of release %d, %v", r.target.Rule, have.weights, r.state.Number, want.weights), nil
+}
+
+func (r *run) restoreArtifact(ctx context.Context) (string, error) {
+	want := r.state.Plan.Artifact
+	switch r.state.Phase {
+	case Promoted, Done:
+	case RolledBack:
+		want = r.state.Former
+	default:
+		return "", nil // the release writes them itself
+	}
+	name := r.target.Colors[r.state.Serving()].Artifact
+	var have contract.Artifact
+	if err := r.Cloud.read(ctx, name, &have); err != nil || have == want || want.Key == "" {
+		return "", err
+	}
+	if err := r.Cloud.write(ctx, name, want); err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("parameter %s named s3://%s/%s, now what release %d left serving, s3://%s/%s; release a version, a deployment does not",
+		name, have.Bucket, have.Key, r.state.Number, want.Bucket, want.Key), nil
 }
 
 // executionName names an execution of a release: 000012, and 000012-1 for the

@@ -391,6 +391,30 @@ func TestWeightsThatSomebodyElseSetsAreRestored(t *testing.T) {
 	require.Equal(t, map[string]int{"blue": 0, "green": 100}, a.weights)
 }
 
+func TestADeploymentReleasesNothing(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		bad           bool
+		serves, other string
+		version       string
+	}{{false, "green", "blue", "v2"}, {true, "blue", "green", "v1"}} {
+		a := newAccount(t)
+		a.broken["v2"] = test.bad
+		a.execute(a.start(plan(BlueGreen)), nil)
+		said, err := a.controller().Recover(t.Context())
+		require.NoError(t, err)
+		require.Empty(t, said, "all is as it was left")
+		// The template has another program now, for both colors.
+		a.put("/artifact/blue", artifact("v9"))
+		a.put("/artifact/green", artifact("v9"))
+		said, err = a.controller().Recover(t.Context())
+		require.NoError(t, err)
+		require.Contains(t, said, "release a version, a deployment does not")
+		require.Contains(t, a.parameters["/artifact/"+test.serves], `"`+test.version+`"`)
+		require.Contains(t, a.parameters["/artifact/"+test.other], `"v9"`, "nothing starts there without a release")
+	}
+}
+
 func TestAMixThatNobodyOwnsIsRefused(t *testing.T) {
 	t.Parallel()
 	a := newAccount(t)
