@@ -243,6 +243,8 @@ func (r *Release) grant() {
 	}
 	for _, f := range []*fleet.Fleet{r.props.Blue, r.props.Green} {
 		f.GrantRelease(r.Functions[Control].Role)
+		// Recover takes back what a deployment wrote into it.
+		cdkx.Allow(r.Functions[Recover].Role, *f.Parameter.ParameterArn(), "ssm:GetParameter", "ssm:PutParameter")
 	}
 	r.props.LoadBalancer.GrantWeights(r.Functions[Shift].Role)
 	r.props.LoadBalancer.GrantWeights(r.Functions[Recover].Role)
