@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"compress/gzip"
 	"context"
 	"fmt"
 	"io"
@@ -19,6 +20,7 @@ import (
 	cftypes "github.com/aws/aws-sdk-go-v2/service/cloudfront/types"
 	elbv2 "github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2"
 	"github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2/types"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/stretchr/testify/require"
 
 	"github.com/loadbearing/loadbearing/local/emulator"
@@ -31,6 +33,8 @@ type deployedEdge struct {
 	t           *testing.T
 	api         *elbv2.Client
 	edge        *Edge
+	objects     *s3.Client
+	balancer    string
 	stopped     bool
 	rule        string
 	blue, green string // target groups
@@ -44,10 +48,11 @@ func deployEdge(t *testing.T) *deployedEdge {
 	e, err := emulator.Start(t.Context(), emulator.Options{Runner: &process.Runner{Dir: dir}, Python: python, RunDir: filepath.Join(dir, "emulator")})
 	require.NoError(t, err)
 	t.Cleanup(func() { e.Stop(context.Background()) })
-	d := &deployedEdge{t: t, api: elbv2.NewFromConfig(e.AWSConfig())}
+	d := &deployedEdge{t: t, api: elbv2.NewFromConfig(e.AWSConfig()), objects: s3.NewFromConfig(e.AWSConfig(), func(o *s3.Options) { o.UsePathStyle = true })}
 
 	lb, err := d.api.CreateLoadBalancer(t.Context(), &elbv2.CreateLoadBalancerInput{Name: aws.String("web")})
 	require.NoError(t, err)
+	d.balancer = *lb.LoadBalancers[0].LoadBalancerArn
 	d.blue, d.green = d.group("blue"), d.group("green")
 	listener, err := d.api.CreateListener(t.Context(), &elbv2.CreateListenerInput{
 		LoadBalancerArn: lb.LoadBalancers[0].LoadBalancerArn, Port: aws.Int32(80), Protocol: types.ProtocolEnumHttp,
@@ -74,7 +79,7 @@ func deployEdge(t *testing.T) *deployedEdge {
 	require.NoError(t, err)
 
 	d.edge, err = Start(t.Context(), Options{
-		AWS: e.AWSConfig(), EdgeAddr: "127.0.0.1:0", ALBAddr: "127.0.0.1:0", ReportHealth: true,
+		AWS: e.AWSConfig(), EdgeAddr: "127.0.0.1:0", ALBAddr: "127.0.0.1:0", ReportHealth: true, DeliverLogs: 250 * time.Millisecond,
 		Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	})
 	require.NoError(t, err)
@@ -334,6 +339,39 @@ func TestTargetHealthIsTrue(t *testing.T) {
 		State: types.TargetHealthStateEnumUnavailable, Reason: types.TargetHealthReasonEnumInternalError,
 		Description: aws.String("Health checks failed due to an internal error"),
 	}, d.becomes(d.blue, last, types.TargetHealthStateEnumUnavailable))
+}
+
+func TestAccessLogsReachTheirBucket(t *testing.T) {
+	t.Parallel()
+	d := deployEdge(t)
+	_, err := d.objects.CreateBucket(t.Context(), &s3.CreateBucketInput{Bucket: aws.String("logs")})
+	require.NoError(t, err)
+	attribute := func(key, value string) types.LoadBalancerAttribute {
+		return types.LoadBalancerAttribute{Key: &key, Value: &value}
+	}
+	_, err = d.api.ModifyLoadBalancerAttributes(t.Context(), &elbv2.ModifyLoadBalancerAttributesInput{LoadBalancerArn: &d.balancer, Attributes: []types.LoadBalancerAttribute{
+		attribute("access_logs.s3.enabled", "true"), attribute("access_logs.s3.bucket", "logs"), attribute("access_logs.s3.prefix", "alb"),
+	}})
+	require.NoError(t, err)
+	changed := time.Now()
+	require.Eventually(t, func() bool { return d.edge.ALB().Config().LoadBalancer.AccessLogs.Bucket == "logs" }, 10*time.Second, 10*time.Millisecond)
+	require.LessOrEqual(t, time.Since(changed), time.Second, "an attribute is in effect within a second too")
+	get(t, d.edge.ALBURL()+"/logged")
+	var listed *s3.ListObjectsV2Output
+	require.Eventually(t, func() bool {
+		listed, err = d.objects.ListObjectsV2(t.Context(), &s3.ListObjectsV2Input{Bucket: aws.String("logs")})
+		require.NoError(t, err)
+		return len(listed.Contents) > 0
+	}, 10*time.Second, 20*time.Millisecond)
+	require.Regexp(t, `^alb/AWSLogs/000000000000/elasticloadbalancing/us-east-1/\d{4}/\d\d/\d\d/000000000000_elasticloadbalancing_us-east-1_app\.web\.`, *listed.Contents[0].Key)
+	object, err := d.objects.GetObject(t.Context(), &s3.GetObjectInput{Bucket: aws.String("logs"), Key: listed.Contents[0].Key})
+	require.NoError(t, err)
+	defer object.Body.Close()
+	packed, err := gzip.NewReader(object.Body)
+	require.NoError(t, err)
+	entries, err := io.ReadAll(packed)
+	require.NoError(t, err)
+	require.Contains(t, string(entries), ":80/logged HTTP/1.1")
 }
 
 func (d *deployedEdge) listener() string { return d.edge.ALB().Config().Listeners[0].ARN }

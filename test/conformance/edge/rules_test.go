@@ -185,7 +185,7 @@ var ruleCases = []conformanceCase{
 	{
 		name: "a query condition compares a key and its value", page: pageConditions + "#query-string-conditions",
 		run: condition(of(query("version=v1")),
-			[]asked{{path: "/?version=v1"}, {path: "/?a=b&VERSION=V1"}}, []asked{{path: "/?version=v12"}, {path: "/?v1=version"}, {path: "/?version"}, {}}),
+			[]asked{{path: "/?version=v1"}, {path: "/?a=b&VERSION=V1"}}, []asked{{path: "/?version=v12"}, {path: "/?other=v1"}, {path: "/?version"}, {}}),
 	},
 	{
 		name: "a query condition without a key compares every value", page: pageConditions + "#query-string-conditions",
@@ -198,7 +198,7 @@ var ruleCases = []conformanceCase{
 	},
 	{
 		name: "the source IP is in a CIDR block", page: pageConditions + "#source-ip-conditions",
-		run: condition(of(sourceIP("192.0.2.0/24", "127.0.0.0/8")), []asked{{}}, nil),
+		run: condition(of(sourceIP("127.0.0.0/8")), []asked{{}}, nil),
 		aws: "the address that the load balancer sees this machine with is not known",
 	},
 	{
