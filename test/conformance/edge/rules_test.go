@@ -37,7 +37,7 @@ func (f *fixture) matches(a asked) bool {
 	if path == "" {
 		path = "/"
 	}
-	return f.do(f.http, method, f.host, path, a.headers...).Header.Get("Content-Type") == "application/json; charset=utf-8"
+	return strings.HasPrefix(f.do(f.http, method, f.host, path, a.headers...).Header.Get("Content-Type"), "application/json")
 }
 
 // condition checks which requests a rule with these conditions is for.
