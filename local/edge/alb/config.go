@@ -3,10 +3,12 @@
 // target group and which target is decided here, as the Elastic Load Balancing
 // user guide describes it; the forwarding itself is httputil.ReverseProxy.
 //
-// Two things differ from AWS on purpose. TLS is not spoken: an HTTPS listener
+// Three things differ from AWS on purpose. TLS is not spoken: an HTTPS listener
 // is served as plain HTTP, and targets still read X-Forwarded-Proto: https.
-// And health is decided here, by health checks that really run, whatever the
-// API says about it.
+// Health is decided here, by health checks that really run, whatever the API
+// says about it. And a Host keeps its port: clients come to another one than the
+// listener's, and an application has to know it. What net/http itself refuses,
+// as a request without a Host, is neither counted nor logged.
 //
 // Not built: authentication and JWT actions, rule transforms, anomaly mitigation, Lambda targets, HTTP/2 and gRPC target groups. Load
 // refuses what a request would notice, naming it.
