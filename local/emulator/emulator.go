@@ -96,6 +96,22 @@ func Start(ctx context.Context, o Options) (*Emulator, error) {
 	if o.Timeout == 0 {
 		o.Timeout = DefaultStartTimeout
 	}
+	for attempt := 1; ; attempt++ {
+		e, err := start(ctx, o)
+		// A port that was free may be a connection's a moment later.
+		if err == nil || o.Port != 0 || attempt == startAttempts || !errors.Is(err, errPortTaken) {
+			return e, err
+		}
+	}
+}
+
+// startAttempts is how many ports Start tries when it may choose one.
+const startAttempts = 5
+
+// errPortTaken says that the emulator found its port in use.
+var errPortTaken = errors.New("its port is in use")
+
+func start(ctx context.Context, o Options) (*Emulator, error) {
 	port, err := FreePort(o.Port)
 	if err != nil {
 		return nil, err
@@ -181,6 +197,9 @@ func (e *Emulator) waitHealthy(ctx context.Context, timeout time.Duration) error
 		}
 		select {
 		case <-e.process.Done():
+			if strings.Contains(e.process.Tail(20), "is already in use") {
+				return fmt.Errorf("emulator: %s: %w", e.URL, errPortTaken)
+			}
 			return fmt.Errorf("emulator: it ended before it answered (%w); the end of %s:\n%s",
 				cmp.Or(e.process.Err(), errors.New("exit status 0")), e.process.Log, e.process.Tail(20))
 		case <-waiting.Done():

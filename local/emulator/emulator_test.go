@@ -148,6 +148,31 @@ func TestStartNamesATakenPort(t *testing.T) {
 	require.ErrorContains(t, err, "AWS_PORT=")
 }
 
+// A free port may be somebody's by the time the emulator listens: it gets
+// another, until there is no use in trying.
+func TestStartTriesOtherPorts(t *testing.T) {
+	t.Parallel()
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer taken.Close()
+	_, port, err := net.SplitHostPort(taken.Addr().String())
+	require.NoError(t, err)
+	dir := t.TempDir()
+	_, err = emulator.Start(t.Context(), emulator.Options{
+		Runner: &process.Runner{Dir: dir}, RunDir: dir, Python: installed(t), Env: []string{"GATEWAY_PORT=" + port},
+	})
+	require.ErrorContains(t, err, "its port is in use")
+	logs, err := filepath.Glob(filepath.Join(dir, "logs", "emulator*.log"))
+	require.NoError(t, err)
+	attempts := 0
+	for _, path := range logs {
+		data, err := os.ReadFile(path)
+		require.NoError(t, err)
+		attempts += strings.Count(string(data), "is already in use")
+	}
+	require.Equal(t, 5, attempts, logs)
+}
+
 func TestStartShowsTheLogOfWhatDoesNotStart(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
