@@ -18,6 +18,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/autoscaling/types"
@@ -167,7 +168,7 @@ func (m *Manager) boot(i *instance) (*process.Process, error) {
 		environ = append(environ, name+"="+env[name])
 	}
 	fleet, color := env[contract.EnvFleet], env[contract.EnvColor]
-	p, err := m.o.Runner.Start(process.Spec{
+	p, err := m.exec(ctx, process.Spec{
 		Name: fleet + "-" + color + "-" + i.ID, Path: l.path, Args: []string{env[contract.EnvCommand]},
 		Env: environ, Dir: tmp, Grace: m.stopLimit(i),
 	})
@@ -199,6 +200,25 @@ func (m *Manager) boot(i *instance) (*process.Process, error) {
 	m.o.Log.Info("instance in service", "instance", i.ID, "group", i.Group, "version", version,
 		"url", "http://"+httpAddr, "after", time.Since(i.begun).Round(time.Millisecond))
 	return p, nil
+}
+
+// exec starts a program that may have been written a moment ago: a child that
+// was forked meanwhile, for another program, holds the file open for writing
+// until it executes (go.dev/issue/22315).
+func (m *Manager) exec(ctx context.Context, spec process.Spec) (*process.Process, error) {
+	for {
+		p, err := m.o.Runner.Start(spec)
+		if !errors.Is(err, syscall.ETXTBSY) {
+			return p, err
+		}
+		retry := time.NewTimer(readyPoll)
+		select {
+		case <-retry.C:
+		case <-ctx.Done():
+			retry.Stop()
+			return nil, err
+		}
+	}
 }
 
 // enter registers an instance and puts it into service, unless it was asked to go.
