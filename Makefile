@@ -45,6 +45,12 @@ cost: $(CLI) ## Estimate what ENV costs a month at list prices, by stack. USAGE 
 deploy: $(CLI) ## Deploy ENV to the AWS account of your credentials. Refuses an emulator
 	@$(CLI) deploy --env $(ENV)
 
+##@ Releases
+
+.PHONY: release
+release: $(CLI) ## Release ARTIFACT, default this checkout's app, to ENV: STRATEGY=rolling, blue-green or canary. ARGS are further flags, such as "--steps 5,100 --bake 1m", or without STRATEGY a verb: ARGS="status --follow"
+	@$(CLI) release $(if $(STRATEGY),--strategy $(STRATEGY) --env $(ENV) $(if $(ARTIFACT),--artifact $(ARTIFACT)) $(ARGS),$(if $(ARGS),$(ARGS) --env $(ENV)))
+
 ##@ Checks
 
 .PHONY: test

@@ -178,8 +178,8 @@ func (s *start) plan() (release.Plan, error) {
 	}
 	if s.errors != "" {
 		percent, err := strconv.ParseFloat(strings.TrimSuffix(s.errors, "%"), 64)
-		if err != nil {
-			return p, usageError{fmt.Errorf("--max-error-rate %q: a percentage, as in 1%%", s.errors)}
+		if err != nil || !(percent > 0) { // 0 would be the default
+			return p, usageError{fmt.Errorf("--max-error-rate %q: a percentage above 0, as in 1%%; --min-errors says how many it takes", s.errors)}
 		}
 		p.MaxErrorPercent = percent
 	}
@@ -361,6 +361,8 @@ func (o releaseOptions) rollback(ctx context.Context, operator *release.Operator
 		return asUsage(err)
 	}
 	fmt.Fprintf(stdout, "release %d of %s is rolled back\n", state.Number, state.Plan.Version)
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
 	for {
 		s, err := operator.State(ctx)
 		if err != nil {
@@ -371,7 +373,7 @@ func (o releaseOptions) rollback(ctx context.Context, operator *release.Operator
 			return nil
 		}
 		select {
-		case <-time.After(100 * time.Millisecond):
+		case <-tick.C:
 		case <-ctx.Done():
 			return fmt.Errorf("wait for release %d, which is %s: %w", s.Number, s.Phase, ctx.Err())
 		}

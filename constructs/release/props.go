@@ -26,8 +26,11 @@ import (
 	"github.com/loadbearing/loadbearing/internal/contract"
 )
 
-// Source is the folder of the programs that release, as an import path; they are
-// built where the app is synthesized.
+// Source is the folder of the programs that release, as an import path. They are
+// built where the app is synthesized, so a module that imports this package names
+// them as tools in its go.mod, for what they import in turn:
+// go get -tool github.com/loadbearing/loadbearing/lambdas/release-control, and the
+// others likewise.
 const Source = "github.com/loadbearing/loadbearing/lambdas"
 
 // The functions, by the last element of the import path of their programs.

@@ -12,8 +12,9 @@ import (
 	"github.com/loadbearing/loadbearing/constructs/loadbalancer"
 )
 
-// Source is the import path of the program that rotates, which is built where
-// the app is synthesized.
+// Source is the import path of the program that rotates. It is built where the app
+// is synthesized, so a module that imports this package names it as a tool in its
+// go.mod, for what it imports in turn: go get -tool, with this path.
 const Source = "github.com/loadbearing/loadbearing/lambdas/rotate-origin"
 
 const (

@@ -152,22 +152,33 @@ func (r resource) reasonFor(s statement, wildcards []string) string {
 	}
 	var reasons []string
 	for _, each := range wildcards {
-		reason := ""
-		for _, rule := range r.Metadata.Nag.Rules {
-			if rule.ID == "AwsSolutions-IAM5" && slices.ContainsFunc(rule.AppliesTo, func(finding string) bool {
-				return strings.HasPrefix(each, "Action::") && finding == each || strings.HasPrefix(each, "Resource::") && strings.HasPrefix(finding, "Resource::")
-			}) {
-				reason = rule.Reason
-			}
+		found := r.acknowledged(func(finding string) bool { return finding == each })
+		if len(found) == 0 && strings.HasPrefix(each, "Resource::") {
+			// cdk-nag writes what another stack exports in its own way.
+			found = r.acknowledged(func(finding string) bool { return strings.HasPrefix(finding, "Resource::") })
+			found = found[max(0, len(found)-1):]
 		}
-		if reason == "" {
+		if len(found) == 0 {
 			return ""
 		}
-		if !slices.Contains(reasons, reason) {
-			reasons = append(reasons, reason)
+		for _, reason := range found {
+			if !slices.Contains(reasons, reason) {
+				reasons = append(reasons, reason)
+			}
 		}
 	}
 	return strings.Join(reasons, " ")
+}
+
+// acknowledged are the reasons for findings of a wildcard.
+func (r resource) acknowledged(fits func(finding string) bool) []string {
+	var reasons []string
+	for _, rule := range r.Metadata.Nag.Rules {
+		if rule.ID == "AwsSolutions-IAM5" && slices.ContainsFunc(rule.AppliesTo, fits) {
+			reasons = append(reasons, rule.Reason)
+		}
+	}
+	return reasons
 }
 
 // policies finds every policy document among the properties of a resource.

@@ -45,6 +45,19 @@ var examples = map[string]expected{
 		"AWS::EC2::SecurityGroup":        {{"VpcId": "vpc-0123456789abcdef0"}},
 		"AWS::EC2::SecurityGroupIngress": {{"SourceSecurityGroupId": "sg-0123456789abcdef0", "FromPort": 6379.0}},
 	},
+	"canary-release": {
+		"AWS::AutoScaling::AutoScalingGroup": {
+			{"DesiredCapacity": "2", "TargetGroupARNs": []any{ref("BalancerBlue253C8668")}},
+			{"DesiredCapacity": "0", "TargetGroupARNs": []any{ref("BalancerGreen55C25BDA")}},
+		},
+		"AWS::StepFunctions::StateMachine": {{"StateMachineName": "loadbearing-prod-web-release"}},
+		"AWS::Lambda::Function": {
+			{"Description": "Sets the weights of a release", "Runtime": "provided.al2023"},
+			{"Description": "Judges a step of a release"},
+		},
+		"AWS::SSM::Parameter": {{"Name": "/loadbearing/prod/web/release/state"}},
+		"AWS::Events::Rule":   {{"ScheduleExpression": "rate(1 minute)"}},
+	},
 	"fan-out": {
 		"AWS::SNS::Subscription": {
 			{"FilterPolicy": map[string]any{"type": []any{"placed", "shipped"}}, "RawMessageDelivery": true},
