@@ -388,15 +388,32 @@ func (o releaseOptions) history(ctx context.Context, operator *release.Operator,
 	if o.json {
 		return json.NewEncoder(stdout).Encode(history)
 	}
-	t := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', 0)
+	return printHistory(stdout, history)
+}
+
+// printHistory prints a line for each execution. One that took a release over was
+// not told what it is about: another line says it.
+func printHistory(w io.Writer, history []release.Past) error {
+	plans := map[int]release.Plan{}
+	for _, p := range history {
+		if !p.Continued {
+			plans[p.Number] = p.Plan
+		}
+	}
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "RELEASE\tSTARTED\tTOOK\tSTRATEGY\tVERSION\tBY\tEXECUTION\tOUTCOME")
 	for _, p := range history {
 		took := "-"
 		if !p.Stopped.IsZero() {
 			took = p.Stopped.Sub(p.Started).Round(time.Second).String()
 		}
-		fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", p.Number, p.Started.UTC().Format(time.RFC3339), took, p.Plan.Strategy, p.Plan.Version, p.By,
-			strings.ToLower(p.Status), p.Outcome)
+		outcome := string(p.Outcome)
+		if outcome == "" && p.Status == "SUCCEEDED" {
+			outcome = "left to another execution"
+		}
+		plan := plans[p.Number]
+		fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\t%s\t%s %s\t%s\n", p.Number, p.Started.UTC().Format(time.RFC3339), took, plan.Strategy, plan.Version, p.By,
+			p.Execution, strings.ToLower(p.Status), outcome)
 	}
 	return t.Flush()
 }

@@ -88,7 +88,9 @@ func TestReleaseRefusesAPlanBeforeAnythingIsBuilt(t *testing.T) {
 		`strategy is ""; allowed: rolling, blue-green, canary`:         {},
 		`steps is [50 25 100]`:                                         {"--strategy", "canary", "--steps", "50,25,100"},
 		`--steps "5;100": percentages with commas between`:             {"--strategy", "canary", "--steps", "5;100"},
-		`--max-error-rate "some": a percentage, as in 1%`:              {"--strategy", "canary", "--max-error-rate", "some"},
+		`--max-error-rate "some": a percentage above 0, as in 1%`:      {"--strategy", "canary", "--max-error-rate", "some"},
+		`--max-error-rate "0%": a percentage above 0, as in 1%`:        {"--strategy", "canary", "--max-error-rate", "0%"},
+		`--max-error-rate "NaN": a percentage above 0, as in 1%`:       {"--strategy", "canary", "--max-error-rate", "NaN"},
 		`hold is true; allowed: only with blue-green and canary`:       {"--strategy", "rolling", "--hold"},
 		`bake is 10ms; allowed: 1s to 24h0m0s`:                         {"--strategy", "blue-green", "--bake", "10ms"},
 		`min_requests is -1; allowed: 1 or more`:                       {"--strategy", "blue-green", "--min-requests", "-1"},
@@ -156,6 +158,23 @@ func TestReleaseStatus(t *testing.T) {
 	out.Reset()
 	require.NoError(t, printView(&out, view))
 	require.True(t, strings.HasPrefix(out.String(), "no release yet; the version that was deployed serves\n  COLOR"), out.String())
+}
+
+func TestReleaseHistory(t *testing.T) {
+	t.Parallel()
+	at := time.Date(2026, 11, 28, 12, 0, 0, 0, time.UTC)
+	plan := release.Plan{Strategy: release.Canary, Version: "v2"}
+	var out bytes.Buffer
+	require.NoError(t, printHistory(&out, []release.Past{
+		{Number: 3, Execution: "000003", Status: "RUNNING", Started: at, Plan: release.Plan{Strategy: release.Rolling, Version: "v3"}, By: "bob"},
+		{Number: 2, Execution: "000002-1", Status: "SUCCEEDED", Started: at.Add(-time.Minute), Stopped: at.Add(-50 * time.Second), By: "ada", Outcome: release.RolledBack, Continued: true},
+		{Number: 2, Execution: "000002", Status: "SUCCEEDED", Started: at.Add(-time.Hour), Stopped: at.Add(-50 * time.Second), Plan: plan, By: "ada"},
+	}))
+	require.Equal(t, `RELEASE  STARTED               TOOK    STRATEGY  VERSION  BY   EXECUTION           OUTCOME
+3        2026-11-28T12:00:00Z  -       rolling   v3       bob  000003 running      
+2        2026-11-28T11:59:00Z  10s     canary    v2       ada  000002-1 succeeded  rolled-back
+2        2026-11-28T11:00:00Z  59m10s  canary    v2       ada  000002 succeeded    left to another execution
+`, out.String())
 }
 
 func TestBar(t *testing.T) {
