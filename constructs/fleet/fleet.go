@@ -133,13 +133,13 @@ func New(scope constructs.Construct, id string, props Props) *Fleet {
 	return f
 }
 
-// Environment, Name and Color are those of Props; the name is its Fleet.
+// Environment is that of Props.
 func (f *Fleet) Environment() string { return f.props.Environment }
 
-// Name is explained with Environment.
+// Name is the Fleet of Props, which both colors share.
 func (f *Fleet) Name() string { return f.props.Fleet }
 
-// Color is explained with Environment.
+// Color is that of Props.
 func (f *Fleet) Color() string { return f.props.Color }
 
 // TargetGroupARN is that of Props.TargetGroup, or "".

@@ -97,9 +97,9 @@ func ratioOf(a, b Duration) float64 {
 // once a minute; shorter ones exist where something else sends them, as the
 // laptop's does.
 func (p Plan) period() time.Duration {
-	for _, seconds := range []time.Duration{60, 30, 10, 5} {
-		if time.Duration(p.Bake) >= seconds*time.Second {
-			return seconds * time.Second
+	for _, period := range []time.Duration{time.Minute, 30 * time.Second, 10 * time.Second, 5 * time.Second} {
+		if time.Duration(p.Bake) >= period {
+			return period
 		}
 	}
 	return time.Second

@@ -23,8 +23,7 @@ import (
 	"github.com/loadbearing/loadbearing/internal/contract"
 )
 
-// Parameters, Groups, Rules, Metrics, Events and Executions are the parts of AWS
-// a release uses.
+// Parameters and the others are the parts of AWS that a release uses.
 type (
 	Parameters interface {
 		GetParameter(context.Context, *ssm.GetParameterInput, ...func(*ssm.Options)) (*ssm.GetParameterOutput, error)
@@ -147,7 +146,7 @@ func (c Cloud) group(ctx context.Context, name string) (group, error) {
 		return group{}, fmt.Errorf("read Auto Scaling group %s: %w", name, err)
 	}
 	if len(out.AutoScalingGroups) != 1 {
-		return group{}, fmt.Errorf("Auto Scaling group %s does not exist", name)
+		return group{}, fmt.Errorf("there is no Auto Scaling group %s", name)
 	}
 	found := out.AutoScalingGroups[0]
 	g := group{

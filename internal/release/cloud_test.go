@@ -267,8 +267,7 @@ func (a *account) DescribeInstanceRefreshes(_ context.Context, in *autoscaling.D
 	out := &autoscaling.DescribeInstanceRefreshesOutput{}
 	err := a.do("DescribeInstanceRefreshes", func() {
 		color := *in.AutoScalingGroupName
-		for i := len(a.refreshes) - 1; i >= 0; i-- {
-			f := a.refreshes[i]
+		for _, f := range slices.Backward(a.refreshes) {
 			if f.Status == astypes.InstanceRefreshStatusInProgress {
 				a.replaceOne(color, f)
 			}

@@ -73,7 +73,7 @@ type MigrateInput struct {
 
 // Refusal says that a release may not begin. It fails the execution and changes
 // nothing.
-type Refusal struct{ Reason string }
+type Refusal struct{ Reason string } //nolint:errname // The state machine retries no error of this name.
 
 func (r *Refusal) Error() string { return r.Reason }
 

@@ -144,13 +144,13 @@ func (a *audience) missed() (told, missed, repeated, gaps int, err error) {
 		l.mu.Lock()
 		for _, video := range a.videos[l.user] {
 			for _, kind := range types {
-				switch n := l.told[video][kind]; {
-				case n == 0:
+				n := l.told[video][kind]
+				if n == 0 {
 					missed++
-				default:
-					told++
-					repeated += n - 1
+					continue
 				}
+				told++
+				repeated += n - 1
 			}
 		}
 		gaps += l.gaps

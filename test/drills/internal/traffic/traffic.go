@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -327,7 +328,7 @@ func (t *Traffic) read(ctx, hurry context.Context, d *download) error {
 	defer tick.Stop()
 	for got := int64(0); ; {
 		n, err := io.CopyN(hash, res.Body, downloadPace/slice)
-		if got += n; err == io.EOF {
+		if got += n; errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {
