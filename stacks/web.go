@@ -62,6 +62,9 @@ func NewWeb(scope constructs.Construct, s Settings, n *Network, d *Data, m *Mess
 		NoDeletionProtection: !s.DeletionProtection,
 		NoAccessLogs:         !s.DeletionProtection,
 		DeregistrationDelay:  drain,
+		// Between releases there is nothing to stick to, and who had a cookie of the
+		// color that serves would not meet a canary. A release sets it for its steps.
+		NoColorStickiness: true,
 	})
 
 	web := fleetProps(s, n, s.Web)

@@ -109,9 +109,16 @@ func Start(ctx context.Context, r *drill.Run, o Options) (*Traffic, error) {
 	})
 }
 
+// remember keeps the cookies of the session and none of the load balancer's: each
+// request is that of another user, as far as the load balancer knows.
 func (t *Traffic) remember() {
-	cookies := t.tenant.CookieHeader("/v1/projects")
-	t.cookies.Store(&cookies)
+	var pairs []string
+	for _, c := range t.tenant.Cookies("/v1/projects") {
+		if !strings.HasPrefix(c.Name, "AWSALB") {
+			pairs = append(pairs, c.Name+"="+c.Value)
+		}
+	}
+	t.cookies.Store(new(strings.Join(pairs, "; ")))
 }
 
 // renew logs in again before the session's access token ends, after 15 minutes.
