@@ -22,6 +22,7 @@ import (
 
 	"github.com/loadbearing/loadbearing/internal/contract"
 	"github.com/loadbearing/loadbearing/internal/migrate"
+	"github.com/loadbearing/loadbearing/internal/migration"
 	"github.com/loadbearing/loadbearing/internal/project"
 	"github.com/loadbearing/loadbearing/local/cdk"
 	"github.com/loadbearing/loadbearing/local/certificates"
@@ -223,7 +224,7 @@ func (r *runtime) start(ctx context.Context) error {
 			if why, missing := r.without("AWS::Lambda::Function"); missing {
 				return why, nil
 			}
-			result, err := migrate.Run(ctx, r.emulator.AWSConfig(), c.Environment)
+			result, err := migrate.Run(ctx, r.emulator.AWSConfig(), c.Environment, migration.Event{})
 			return fmt.Sprintf("schema version %d, %d migrations applied by the function", result.Version, len(result.Applied)), err
 		}},
 		step{"edge", func() (string, error) { return r.startEdge(ctx) }},

@@ -20,6 +20,8 @@ import (
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/lock"
+
+	"github.com/loadbearing/loadbearing/internal/migration"
 )
 
 //go:embed migrations/*.sql
@@ -45,14 +47,40 @@ type Migration struct {
 type Schema struct {
 	Version int64
 	Applied []Migration // by this run, in order
+	Pending []string    // files of those that are still missing, of both phases
 }
+
+// Migrations returns the migrations of this version of the service.
+func Migrations() fs.FS {
+	files, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		panic(err) // the name is a valid path
+	}
+	return files
+}
+
+// Plan says which migrations to apply.
+type Plan struct {
+	Files fs.FS // default Migrations()
+	Phase migration.Phase
+	Check bool // apply nothing, and say what is missing
+}
+
+// lockTimeout is how long a statement of a migration waits for a lock. All that
+// come after it wait behind it, so it gives up rather than hold them up for
+// longer, and the migration can be run again.
+const lockTimeout = 5 * time.Second
 
 // Migrate brings the schema up to date as its owner and makes sure that role
 // can log in and read and write the tables, and nothing more. It may run at
 // the same time from several places: an advisory lock lets one go first. After
 // an error, Applied still has what was applied before it. The owner's statement
 // timeout does not count: an index over a large table takes what it takes.
-func Migrate(ctx context.Context, owner Config, role Role) (Schema, error) {
+//
+// The migrations of one phase are applied in the order of their versions, also
+// when one of the other phase with a lower version is missing: an expanding
+// migration never relies on a contracting one.
+func Migrate(ctx context.Context, owner Config, role Role, plan Plan) (Schema, error) {
 	var schema Schema
 	if role.Username == owner.Username {
 		return schema, fmt.Errorf("migrate: the application's role %q must not be the owner's: row-level security does not bind owners", role.Username)
@@ -69,8 +97,12 @@ func Migrate(ctx context.Context, owner Config, role Role) (Schema, error) {
 	db := stdlib.OpenDB(*cc)
 	defer func() { _ = db.Close() }()
 
-	files, err := fs.Sub(migrations, "migrations")
-	if err != nil {
+	cc.RuntimeParams["lock_timeout"] = milliseconds(lockTimeout)
+
+	if plan.Files == nil {
+		plan.Files = Migrations()
+	}
+	if err := plan.Phase.Validate(); err != nil {
 		return schema, fmt.Errorf("migrate: %w", err)
 	}
 	// Asks once a second for up to five minutes.
@@ -78,25 +110,57 @@ func Migrate(ctx context.Context, owner Config, role Role) (Schema, error) {
 	if err != nil {
 		return schema, fmt.Errorf("migrate: %w", err)
 	}
-	provider, err := goose.NewProvider(goose.DialectPostgres, db, files,
-		goose.WithSessionLocker(locker), goose.WithDisableGlobalRegistry(true))
+	open := func(files fs.FS) (*goose.Provider, error) {
+		return goose.NewProvider(goose.DialectPostgres, db, files, goose.WithSessionLocker(locker),
+			goose.WithDisableGlobalRegistry(true), goose.WithAllowOutofOrder(true))
+	}
+	provider, err := open(plan.Files)
 	if err != nil {
 		return schema, fmt.Errorf("migrate: %w", err)
 	}
-	results, err := provider.Up(ctx)
-	if err != nil {
-		return schema, fmt.Errorf("migrate %s at %s: %w", owner.Database, owner.Address, err)
+	if !plan.Check {
+		if schema.Applied, err = apply(ctx, open, plan); err != nil {
+			return schema, fmt.Errorf("migrate %s at %s: %w", owner.Database, owner.Address, err)
+		}
 	}
-	for _, r := range results {
-		schema.Applied = append(schema.Applied, Migration{r.Source.Version, r.Source.Path, r.Duration})
+	states, err := provider.Status(ctx)
+	if err != nil {
+		return schema, fmt.Errorf("migrate: read which migrations are missing: %w", err)
+	}
+	for _, s := range states {
+		if s.State == goose.StatePending {
+			schema.Pending = append(schema.Pending, s.Source.Path)
+		}
 	}
 	if schema.Version, err = provider.GetDBVersion(ctx); err != nil {
 		return schema, fmt.Errorf("migrate: read the schema's version: %w", err)
+	}
+	if plan.Check {
+		return schema, nil
 	}
 	if err := ensureRole(ctx, db, role); err != nil {
 		return schema, fmt.Errorf("migrate: make role %q: %w", role.Username, err)
 	}
 	return schema, nil
+}
+
+// apply applies what is missing of the plan's phase, and returns what it did.
+func apply(ctx context.Context, open func(fs.FS) (*goose.Provider, error), plan Plan) (applied []Migration, err error) {
+	provider, err := open(plan.Phase.Of(plan.Files))
+	if errors.Is(err, goose.ErrNoMigrations) {
+		return nil, nil // none of this phase
+	}
+	if err != nil {
+		return nil, err
+	}
+	results, err := provider.Up(ctx)
+	if partial, ok := errors.AsType[*goose.PartialError](err); ok {
+		results = partial.Applied
+	}
+	for _, r := range results {
+		applied = append(applied, Migration{r.Source.Version, r.Source.Path, r.Duration})
+	}
+	return applied, err
 }
 
 // ensureRole creates or updates the login role. Roles belong to the whole

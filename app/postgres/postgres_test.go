@@ -29,7 +29,7 @@ func TestMigrateFromSeveralPlacesAtOnce(t *testing.T) {
 	errs := make([]error, 4)
 	for i := range applied {
 		wg.Go(func() {
-			schema, err := postgres.Migrate(t.Context(), owner, role)
+			schema, err := postgres.Migrate(t.Context(), owner, role, postgres.Plan{})
 			applied[i], errs[i] = len(schema.Applied), err
 		})
 	}
@@ -45,7 +45,7 @@ func TestMigrateFromSeveralPlacesAtOnce(t *testing.T) {
 
 	// A rotated password takes effect with the next run.
 	role.Password = "two"
-	schema, err := postgres.Migrate(t.Context(), owner, role)
+	schema, err := postgres.Migrate(t.Context(), owner, role, postgres.Plan{})
 	require.NoError(t, err)
 	require.Empty(t, schema.Applied)
 	require.Positive(t, schema.Version)
@@ -56,7 +56,7 @@ func TestMigrateFromSeveralPlacesAtOnce(t *testing.T) {
 	defer db.Close()
 	require.NoError(t, db.Ping(t.Context()))
 
-	_, err = postgres.Migrate(t.Context(), owner, postgres.Role{Username: owner.Username, Password: "x"})
+	_, err = postgres.Migrate(t.Context(), owner, postgres.Role{Username: owner.Username, Password: "x"}, postgres.Plan{})
 	require.ErrorContains(t, err, "must not be the owner's")
 }
 

@@ -27,14 +27,17 @@ import (
 	"github.com/loadbearing/loadbearing/app/settings"
 	"github.com/loadbearing/loadbearing/app/trace"
 	"github.com/loadbearing/loadbearing/internal/contract"
+	"github.com/loadbearing/loadbearing/internal/migration"
 )
 
 const usage = `usage: app <command>
 
-  serve     serve the HTTP API and relay the outbox
-  work      work on the job queue
-  migrate   bring the database schema up to date
-  version   print the version
+  serve              serve the HTTP API and relay the outbox
+  work               work on the job queue
+  migrate            bring the database schema up to date
+  migrate expand     before a release: only what adds to the schema
+  migrate contract   after it: only what takes away
+  version            print the version
 
 Configuration comes from the environment and SSM parameters; a command that
 lacks a value names it.
@@ -94,6 +97,14 @@ type program struct {
 }
 
 func (p program) run(ctx context.Context, args []string) error {
+	phase := migration.All
+	if len(args) == 2 && args[0] == "migrate" {
+		phase, args = migration.Phase(args[1]), args[:1]
+		if err := phase.Validate(); err != nil {
+			fmt.Fprint(p.stderr, usage)
+			return fmt.Errorf("%w: %w", errUsage, err)
+		}
+	}
 	if len(args) != 1 {
 		fmt.Fprint(p.stderr, usage)
 		return fmt.Errorf("%w: want one command, got %d", errUsage, len(args))
@@ -104,7 +115,7 @@ func (p program) run(ctx context.Context, args []string) error {
 	case "work":
 		return p.work(ctx)
 	case "migrate":
-		return p.migrate(ctx)
+		return p.migrate(ctx, phase)
 	case "version":
 		_, err := fmt.Fprintf(p.stdout, "app %s revision %s %s %s/%s\n", p.version(), revision(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 		return err

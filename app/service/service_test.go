@@ -120,6 +120,7 @@ func TestCommands(t *testing.T) {
 		{nil, 2, "usage: app"},
 		{[]string{"dance"}, 2, "usage: app"},
 		{[]string{"serve", "now"}, 2, "usage: app"},
+		{[]string{"migrate", "shrink"}, 2, "usage: app"},
 	} {
 		p, out := (&account{}).program(t, nil)
 		require.Equal(t, c.exit, exitCode(p.run(t.Context(), c.args)), "%v", c.args)
@@ -209,7 +210,9 @@ func TestMigrate(t *testing.T) {
 	a, env := deployed(t)
 	p, out := a.program(t, env)
 	require.NoError(t, p.run(t.Context(), []string{"migrate"}))
-	require.Contains(t, out.String(), "0 migrations applied")
+	require.Contains(t, out.String(), "0 migrations applied, 0 missing")
+	require.NoError(t, p.run(t.Context(), []string{"migrate", "expand"}))
+	require.NoError(t, p.run(t.Context(), []string{"migrate", "contract"}))
 }
 
 func status(url string) int {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/loadbearing/loadbearing/internal/contract"
 	"github.com/loadbearing/loadbearing/internal/migrate"
+	"github.com/loadbearing/loadbearing/internal/migration"
 	"github.com/loadbearing/loadbearing/internal/project"
 	"github.com/loadbearing/loadbearing/local/cdk"
 	"github.com/loadbearing/loadbearing/local/emulator"
@@ -64,7 +65,7 @@ func runDeploy(ctx context.Context, args []string, stdout, stderr io.Writer) err
 	if err := cli.Deploy(ctx, assembly, approval, prefix+"network", prefix+"data", prefix+"messaging"); err != nil {
 		return err
 	}
-	result, err := migrate.Run(ctx, cfg, *env)
+	result, err := migrate.Run(ctx, cfg, *env, migration.Event{})
 	if err != nil {
 		return err
 	}

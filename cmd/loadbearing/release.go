@@ -23,6 +23,7 @@ import (
 
 	"github.com/loadbearing/loadbearing/internal/contract"
 	"github.com/loadbearing/loadbearing/internal/migration"
+	"github.com/loadbearing/loadbearing/internal/migration/lint"
 	"github.com/loadbearing/loadbearing/internal/project"
 	"github.com/loadbearing/loadbearing/internal/release"
 )
@@ -242,7 +243,7 @@ func (s *start) run(ctx context.Context, operator *release.Operator, cfg aws.Con
 // anything is uploaded.
 func uploadMigrations(ctx context.Context, objects release.Objects, bucket, folder string) (*contract.Artifact, error) {
 	files := os.DirFS(folder)
-	if err := migration.Check(files); err != nil {
+	if err := lint.Check(files); err != nil {
 		return nil, usageError{fmt.Errorf("--migrations %s: %w", folder, err)}
 	}
 	archive, err := migration.Archive(files)

@@ -1,15 +1,12 @@
-// Package migration knows what a migration of the database may do while two
-// versions of the service run on it.
+// Package migration knows the two phases in which a release changes the schema of
+// the database while two versions of the service run on it.
 //
-// A release expands the schema before its version gets traffic, and contracts it
-// when the version before has gone. An expanding migration (NAME.sql) changes
-// nothing that the running version relies on, and holds no lock that its
-// statements wait for: it adds. A contracting one (NAME.contract.sql) takes away
-// what only the version before used, or forbids what only it wrote. Check refuses
-// what does not keep to that, each with the sequence of migrations that does.
-//
-// What no parser can see is left to tests and reviews: whether the new version
-// copes with rows the old one writes, and the old one with values it does not know.
+// It expands the schema before its version gets traffic, and contracts it when
+// the version before has gone. An expanding migration (NAME.sql) changes nothing
+// that the running version relies on, and holds no lock that its statements wait
+// for: it adds. A contracting one (NAME.contract.sql) takes away what only the
+// version before used, or forbids what only it wrote. Package lint refuses what does
+// not keep to that.
 package migration
 
 import (
@@ -24,6 +21,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/loadbearing/loadbearing/internal/contract"
 )
 
 // Phase is when a migration runs.
@@ -74,6 +73,24 @@ type phased struct {
 func (p phased) Glob(pattern string) ([]string, error) {
 	names, err := fs.Glob(p.FS, pattern)
 	return slices.DeleteFunc(names, func(name string) bool { return PhaseOf(name) != p.phase }), err
+}
+
+// Event is what the migrate function is asked for. Nothing set applies all that
+// is missing of what it was built with.
+type Event struct {
+	Phase Phase `json:"phase,omitempty"`
+	// Migrations are those of a release, packed by Archive. Default: those the
+	// function was built with.
+	Migrations *contract.Artifact `json:"migrations,omitempty"`
+	// Check says what is missing, and refuses what must not be, and applies nothing.
+	Check bool `json:"check,omitempty"`
+}
+
+// Result is what the migrate function answers.
+type Result struct {
+	Version int64    `json:"version"` // of the schema, after
+	Applied []string `json:"applied"` // files of the migrations this run applied, in order; never null
+	Pending []string `json:"pending"` // files of those that are still missing, of both phases; never null
 }
 
 // File is one migration.

@@ -1,6 +1,6 @@
-// Command migrate is the Lambda function that brings the database's schema up
-// to date. It is invoked synchronously, before the release of a version that
-// needs the new schema, with any payload.
+// Command migrate is the Lambda function that changes the database's schema. It is
+// invoked synchronously with a migration.Event: between two deployments, and by a
+// release before its version gets traffic and after the one before has gone.
 package main
 
 import (
@@ -10,6 +10,7 @@ import (
 
 	"github.com/aws/aws-lambda-go/lambda"
 	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"github.com/loadbearing/loadbearing/app/postgres"
 	"github.com/loadbearing/loadbearing/app/settings"
@@ -30,7 +31,8 @@ func run(ctx context.Context, log *slog.Logger) error {
 		return err
 	}
 	source := settings.FromAWS(cfg, os.LookupEnv)
-	lambda.Start(migrate(log, func(ctx context.Context) (postgres.Config, postgres.Role, error) {
+	client := s3.NewFromConfig(cfg, func(o *s3.Options) { o.UsePathStyle = o.BaseEndpoint != nil })
+	lambda.Start(function{log: log, objects: client, connect: func(ctx context.Context) (postgres.Config, postgres.Role, error) {
 		s, err := settings.Load(ctx, source,
 			contract.DatabasePrimary, contract.DatabaseName, contract.DatabaseAdminSecret, contract.DatabaseAppSecret)
 		if err != nil {
@@ -38,6 +40,6 @@ func run(ctx context.Context, log *slog.Logger) error {
 		}
 		role := postgres.Role{Username: s.Database.App.Username, Password: s.Database.App.Password.Reveal()}
 		return postgres.FromSettings(s.Database, s.Database.Admin), role, nil
-	}))
+	}}.handle)
 	return nil
 }

@@ -6,13 +6,13 @@ import (
 	"fmt"
 	"os"
 
-	"github.com/loadbearing/loadbearing/internal/migration"
+	"github.com/loadbearing/loadbearing/internal/migration/lint"
 )
 
 const folder = "app/postgres/migrations"
 
 func main() {
-	if err := migration.Check(os.DirFS(folder)); err != nil {
+	if err := lint.Check(os.DirFS(folder)); err != nil {
 		fmt.Fprintf(os.Stderr, "%s: %v\n", folder, err)
 		os.Exit(1)
 	}

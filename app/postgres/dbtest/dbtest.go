@@ -36,7 +36,7 @@ var migrated = pgtest.NewTemplate(func(ctx context.Context, dsn string) error {
 	if err != nil {
 		return err
 	}
-	_, err = postgres.Migrate(ctx, owner, role)
+	_, err = postgres.Migrate(ctx, owner, role, postgres.Plan{})
 	return err
 })
 

@@ -1,4 +1,9 @@
-package migration
+// Package lint refuses migrations that would break the version that runs while
+// they do, or hold it up, each with the sequence of migrations that would not.
+//
+// What no parser can see is left to tests and reviews: whether the new version
+// copes with rows the old one writes, and the old one with values it does not know.
+package lint
 
 import (
 	"crypto/sha256"
@@ -6,6 +11,8 @@ import (
 	"fmt"
 	"io/fs"
 	"strings"
+
+	"github.com/loadbearing/loadbearing/internal/migration"
 )
 
 // Finding is a statement that a migration must not have.
@@ -69,7 +76,7 @@ var grandfathered = map[string]string{
 // phase allows, and an error of another kind when one cannot be read as SQL. A
 // later migration is judged by what the ones before it made.
 func Check(files fs.FS) error {
-	list, err := Files(files)
+	list, err := migration.Files(files)
 	if err != nil {
 		return err
 	}
@@ -91,5 +98,5 @@ func Check(files fs.FS) error {
 	return nil
 }
 
-// Lint checks one migration by itself, against tables that it knows nothing of.
-func Lint(name, sql string) ([]Finding, error) { return newLinter().lint(name, sql) }
+// One checks a migration by itself, against tables that it knows nothing of.
+func One(name, sql string) ([]Finding, error) { return newLinter().lint(name, sql) }

@@ -1,4 +1,4 @@
-package migration
+package lint
 
 import (
 	"encoding/json"

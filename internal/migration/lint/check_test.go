@@ -1,4 +1,4 @@
-package migration_test
+package lint_test
 
 import (
 	"fmt"
@@ -13,7 +13,7 @@ import (
 	"github.com/pressly/goose/v3"
 	"github.com/stretchr/testify/require"
 
-	"github.com/loadbearing/loadbearing/internal/migration"
+	"github.com/loadbearing/loadbearing/internal/migration/lint"
 	"github.com/loadbearing/loadbearing/local/postgres/pgtest"
 )
 
@@ -130,10 +130,10 @@ func TestWhatWouldBreakTheRunningVersionIsRefused(t *testing.T) {
 			if s.contract {
 				name = "00002_change.contract.sql"
 			}
-			err := migration.Check(fstest.MapFS{"00001_before.sql": {Data: []byte(before)}, name: {Data: []byte(s.sql)}})
-			var refused *migration.RefusedError
+			err := lint.Check(fstest.MapFS{"00001_before.sql": {Data: []byte(before)}, name: {Data: []byte(s.sql)}})
+			var refused *lint.RefusedError
 			require.ErrorAs(t, err, &refused)
-			var found *migration.Finding
+			var found *lint.Finding
 			for i, f := range refused.Findings {
 				require.Equal(t, name, f.File, "what came before is in use, and not at fault")
 				if f.Rule == s.rule && found == nil {
@@ -156,7 +156,7 @@ func TestWhatWouldBreakTheRunningVersionIsRefused(t *testing.T) {
 				require.Contains(t, err.Error(), strings.SplitN(strings.TrimPrefix(step.SQL, "-- +goose NO TRANSACTION\n"), "\n", 3)[1])
 				steps[fmt.Sprintf("%05d_%s", 3+i, step.Name)] = &fstest.MapFile{Data: []byte(step.SQL)}
 			}
-			require.NoError(t, migration.Check(steps), "what is suggested passes")
+			require.NoError(t, lint.Check(steps), "what is suggested passes")
 			run(t, steps)
 		})
 	}
@@ -207,7 +207,7 @@ func TestWhatOnlyAddsPasses(t *testing.T) {
 	} {
 		files[fmt.Sprintf("%05d_add.sql", 2+i)] = &fstest.MapFile{Data: []byte(up(sql))}
 	}
-	require.NoError(t, migration.Check(files))
+	require.NoError(t, lint.Check(files))
 	run(t, files)
 }
 
@@ -226,13 +226,13 @@ func TestContractingMayTakeAway(t *testing.T) {
 	} {
 		files[fmt.Sprintf("%05d_take.contract.sql", 2+i)] = &fstest.MapFile{Data: []byte(up(sql))}
 	}
-	require.NoError(t, migration.Check(files))
+	require.NoError(t, lint.Check(files))
 	run(t, files)
 }
 
 func TestAFindingSaysWhere(t *testing.T) {
 	t.Parallel()
-	findings, err := migration.Lint("00007_size.sql", "-- Why.\n\n-- +goose Up\n-- A comment; with a semicolon.\ncreate table x (id int);\n\n-- Another.\nalter table\n    things drop column size;\n-- +goose Down\ndrop table x;\n")
+	findings, err := lint.One("00007_size.sql", "-- Why.\n\n-- +goose Up\n-- A comment; with a semicolon.\ncreate table x (id int);\n\n-- Another.\nalter table\n    things drop column size;\n-- +goose Down\ndrop table x;\n")
 	require.NoError(t, err)
 	require.Len(t, findings, 1)
 	require.Equal(t, `00007_size.sql:8: drop-column: alter table things drop column size
@@ -242,67 +242,8 @@ func TestAFindingSaysWhere(t *testing.T) {
        -- +goose Up
        alter table things drop column size;`, findings[0].String())
 
-	_, err = migration.Lint("00007_size.sql", "select 1;")
+	_, err = lint.One("00007_size.sql", "select 1;")
 	require.ErrorContains(t, err, "no line -- +goose Up")
-	_, err = migration.Lint("00007_size.sql", "-- +goose Up\nalter tabel x;")
+	_, err = lint.One("00007_size.sql", "-- +goose Up\nalter tabel x;")
 	require.ErrorContains(t, err, `00007_size.sql is no SQL that PostgreSQL reads: syntax error at or near "tabel"`)
-}
-
-func TestPhases(t *testing.T) {
-	t.Parallel()
-	files := fstest.MapFS{
-		"00002_b.contract.sql": {Data: []byte(up("select 2;"))}, "00001_a.sql": {Data: []byte(up("select 1;"))}, "00010_c.sql": {Data: []byte(up("select 10;"))},
-		"notes.txt": {},
-	}
-	of := func(p migration.Phase) (names []string) {
-		list, err := migration.Files(p.Of(files))
-		require.NoError(t, err)
-		for _, f := range list {
-			names = append(names, f.Name)
-		}
-		return names
-	}
-	require.Equal(t, []string{"00001_a.sql", "00002_b.contract.sql", "00010_c.sql"}, of(migration.All))
-	require.Equal(t, []string{"00001_a.sql", "00010_c.sql"}, of(migration.Expand))
-	require.Equal(t, []string{"00002_b.contract.sql"}, of(migration.Contract))
-	require.NoError(t, migration.Expand.Validate())
-	require.EqualError(t, migration.Phase("shrink").Validate(), `phase "shrink": want "expand", "contract" or none for both`)
-
-	files["00002_again.sql"] = files["00001_a.sql"]
-	_, err := migration.Files(files)
-	require.ErrorContains(t, err, "have the same version")
-	delete(files, "00002_again.sql")
-	files["later.sql"] = files["00001_a.sql"]
-	_, err = migration.Files(files)
-	require.ErrorContains(t, err, "later.sql: want a name that begins with its version")
-}
-
-func TestArchive(t *testing.T) {
-	t.Parallel()
-	files := fstest.MapFS{"00001_a.sql": {Data: []byte(up("select 1;"))}, "00002_b.contract.sql": {Data: []byte(up("select 2;"))}, "README": {}}
-	one, err := migration.Archive(files)
-	require.NoError(t, err)
-	two, err := migration.Archive(files)
-	require.NoError(t, err)
-	require.Equal(t, one, two, "its name is its content")
-	opened, err := migration.Open(one)
-	require.NoError(t, err)
-	list, err := migration.Files(opened)
-	require.NoError(t, err)
-	require.Len(t, list, 2)
-	require.Equal(t, up("select 2;"), list[1].SQL)
-	list, err = migration.Files(migration.Contract.Of(opened))
-	require.NoError(t, err)
-	require.Len(t, list, 1)
-
-	_, err = migration.Archive(fstest.MapFS{})
-	require.Error(t, err)
-	_, err = migration.Open([]byte("no archive"))
-	require.Error(t, err)
-	large := fstest.MapFS{"00001_a.sql": {Data: []byte(strings.Repeat(" ", 2<<20))}}
-	packed, err := migration.Archive(large)
-	require.NoError(t, err)
-	require.Less(t, len(packed), 10_000)
-	_, err = migration.Open(packed)
-	require.ErrorContains(t, err, "at most 1048576")
 }

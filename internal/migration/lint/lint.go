@@ -1,4 +1,4 @@
-package migration
+package lint
 
 import (
 	"encoding/json"
@@ -9,6 +9,8 @@ import (
 
 	// PostgreSQL's own parser, as WebAssembly: the functions are built without cgo.
 	"github.com/wasilibs/go-pgquery/parser"
+
+	"github.com/loadbearing/loadbearing/internal/migration"
 )
 
 // linter judges migrations in order and remembers what they made.
@@ -26,7 +28,7 @@ func newLinter() *linter {
 type file struct {
 	*linter
 	name          string
-	phase         Phase
+	phase         migration.Phase
 	inTransaction bool
 	stem          string          // the name without version and suffixes, for the names of suggestions
 	made          map[string]bool // tables, columns and functions of this very migration
@@ -72,7 +74,7 @@ func (l *linter) lint(name, text string) ([]Finding, error) {
 	}
 	stem := version.ReplaceAllString(strings.TrimSuffix(strings.TrimSuffix(name, ".sql"), ".contract"), "")
 	f := &file{
-		linter: l, name: name, phase: PhaseOf(name), inTransaction: !noTx.MatchString(text), stem: stem,
+		linter: l, name: name, phase: migration.PhaseOf(name), inTransaction: !noTx.MatchString(text), stem: stem,
 		made: map[string]bool{}, dropped: map[string]bool{},
 	}
 	for _, s := range statements {
@@ -297,7 +299,7 @@ func repeatable(kind string, node map[string]any) bool {
 	return false
 }
 
-func (f *file) contracts() bool { return f.phase == Contract }
+func (f *file) contracts() bool { return f.phase == migration.Contract }
 
 func (f *file) createTable(node map[string]any) {
 	table := relation(node["relation"])
@@ -552,7 +554,7 @@ func (f *file) step(what string, contract bool, sql string) Step {
 		name += "_" + strings.ReplaceAll(what, ".", "_")
 	}
 	if contract {
-		name += contractSuffix
+		name += ".contract.sql"
 	} else {
 		name += ".sql"
 	}
