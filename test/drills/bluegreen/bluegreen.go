@@ -20,6 +20,7 @@ func Drill() drill.Drill {
 		Summary: "all traffic moves to another version and back within a second, with no request failed and no event lost",
 		Parts: []drill.Part{
 			{Name: "flips", Summary: "releases and rollbacks under constant load, with open streams and a slow download", Limit: 20 * time.Minute, Run: flips},
+			{Name: "migrations", Summary: "a migration that would break the running version, and the sequence that does not", Limit: 5 * time.Minute, Run: migrations},
 			{Name: "kills", Summary: "the controller is killed, and its execution ended, in each phase of a release", Limit: 20 * time.Minute, Run: kills},
 		},
 	}

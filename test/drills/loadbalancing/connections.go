@@ -31,18 +31,11 @@ const dialing = 64
 // comes and again when all are there. What an idle connection costs is measured
 // where it ends: at the edge, and at an instance that has as many of its own.
 func connections(ctx context.Context, r *drill.Run) error {
-	restore, err := r.Resize(ctx, contract.FleetWeb, contract.ColorBlue, fleet)
+	restore, err := grow(ctx, r)
 	if err != nil {
 		return err
 	}
-	defer func() {
-		if err := restore(context.WithoutCancel(ctx)); err != nil {
-			r.Check(false, "the fleet has not its size again: %v", err)
-		}
-	}()
-	if err := healthy(ctx, r, fleet); err != nil {
-		return err
-	}
+	defer restore()
 	status, err := r.Status()
 	if err != nil {
 		return err

@@ -36,28 +36,40 @@ func Drill() drill.Drill {
 // fleet is how many instances there are, at least.
 const fleet = 3
 
+// grow gives the fleet its size, until restore, and waits until all of it is
+// healthy.
+func grow(ctx context.Context, r *drill.Run) (restore func(), err error) {
+	back, err := r.Resize(ctx, contract.FleetWeb, contract.ColorBlue, fleet)
+	if err != nil {
+		return nil, err
+	}
+	restore = func() {
+		if err := back(context.WithoutCancel(ctx)); err != nil {
+			r.Check(false, "the fleet has not its size again: %v", err)
+		}
+	}
+	if err := healthy(ctx, r, fleet); err != nil {
+		restore()
+		return nil, err
+	}
+	return restore, nil
+}
+
 // kill: an instance dies under load. What fails is what reaches it until the
 // load balancer knows, its replacement serves soon, and a session that began on
 // it goes on.
 func kill(ctx context.Context, r *drill.Run) error {
-	restore, err := r.Resize(ctx, contract.FleetWeb, contract.ColorBlue, fleet)
+	restore, err := grow(ctx, r)
 	if err != nil {
 		return err
 	}
-	defer func() {
-		if err := restore(context.WithoutCancel(ctx)); err != nil {
-			r.Check(false, "the fleet has not its size again: %v", err)
-		}
-	}()
+	defer restore()
 	known, err := arithmetic(ctx, r)
 	if err != nil {
 		return err
 	}
 	status, err := r.Status()
 	if err != nil {
-		return err
-	}
-	if err := healthy(ctx, r, fleet); err != nil {
 		return err
 	}
 	times := drill.Sized(r, 1, 5)
