@@ -142,7 +142,7 @@ func policy(ctx context.Context, r *drill.Run) (group struct{ MinSize, MaxSize *
 			return group, aws.ToFloat64(t.TargetValue), nil
 		}
 	}
-	return group, 0, fmt.Errorf("Auto Scaling group %s has no policy on %s", name, contract.MetricActiveConnections)
+	return group, 0, fmt.Errorf("no policy of Auto Scaling group %s is on %s", name, contract.MetricActiveConnections)
 }
 
 // settled waits until exactly n web instances serve.
