@@ -114,7 +114,7 @@ func pack(ctx context.Context, r *drill.Run, steps ...lint.Step) (*contract.Arti
 	if err != nil {
 		return nil, err
 	}
-	defer os.RemoveAll(folder)
+	defer func() { _ = os.RemoveAll(folder) }()
 	if err := os.CopyFS(folder, os.DirFS(filepath.Join(found.Root, "app", "postgres", "migrations"))); err != nil {
 		return nil, err
 	}
