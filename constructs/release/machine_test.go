@@ -122,7 +122,7 @@ func TestEveryTaskIsRetriedAndCaught(t *testing.T) {
 	require.ElementsMatch(t, []string{"Begin", "Give up", "Withdraw", "Not contracted"}, uncaught)
 	require.Equal(t, "Not contracted", m.States["Contract"].Catch[0].Next, "a release that serves is not rolled back for it")
 	// What an operator has to change is not tried again.
-	for name, refused := range map[string]string{"Begin": "Refusal", "Expand": "Refused", "Contract": "Refused"} {
+	for name, refused := range map[string]string{"Begin": "Refusal", "Expand": "RefusedError", "Contract": "RefusedError"} {
 		require.Equal(t, []string{refused}, m.States[name].Retry[0].ErrorEquals, name)
 		require.Zero(t, m.States[name].Retry[0].MaxAttempts, name)
 	}
