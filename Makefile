@@ -101,7 +101,7 @@ golden: ## Rewrite the golden templates, the lists under review and the construc
 	go run ./tools/docs
 
 .PHONY: bench
-bench: $(CLI) ## Print the figures: round trips and time of each construct, synth and its twin in Node, resizing, make up by step, edge against direct
+bench: $(CLI) ## Print the figures: round trips and time of each construct, synth and its twin in Node, resizing, make up by step, edge against direct, the fleet and its releases
 	@$(CLI) bench
 
 .PHONY: drill

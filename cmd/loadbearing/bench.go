@@ -25,6 +25,9 @@ import (
 	"github.com/loadbearing/loadbearing/local"
 	"github.com/loadbearing/loadbearing/local/cdk"
 	"github.com/loadbearing/loadbearing/test/api"
+	"github.com/loadbearing/loadbearing/test/drill"
+	"github.com/loadbearing/loadbearing/test/drills/bluegreen"
+	"github.com/loadbearing/loadbearing/test/drills/loadbalancing"
 	"github.com/loadbearing/loadbearing/test/load"
 	"github.com/loadbearing/loadbearing/tools/twin"
 )
@@ -42,7 +45,7 @@ func runBench(ctx context.Context, args []string, stdout, stderr io.Writer) (err
 	fs := newFlags("bench")
 	duration := fs.Duration("duration", 5*time.Second, "of each load run")
 	clients := fs.Int("clients", 32, "concurrent clients of each load run")
-	only := fs.String("only", "", "one section: constructs, synth, resizing, up or edge; default all")
+	only := fs.String("only", "", "one section: constructs, synth, resizing, up, edge or fleet; default all")
 	if err := parse(fs, args, stderr); err != nil {
 		return err
 	}
@@ -56,6 +59,7 @@ func runBench(ctx context.Context, args []string, stdout, stderr io.Writer) (err
 		{"resizing", false, func() error { return benchResizing(ctx, c, stdout) }},
 		{"up", true, func() error { return benchUp(c, stdout) }},
 		{"edge", true, func() error { return benchEdge(ctx, c, stdout, *clients, *duration) }},
+		{"fleet", true, func() error { return benchFleet(ctx, c, stdout) }},
 	}
 	if *only != "" && !slices.ContainsFunc(sections, func(s benchSection) bool { return s.name == *only }) {
 		return usageError{fmt.Errorf("no section %q; bench -h lists them", *only)}
@@ -79,6 +83,31 @@ func runBench(ctx context.Context, args []string, stdout, stderr io.Writer) (err
 		}
 		if err := s.run(); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// benchFleet prints the figures of drills that are quick and tell how the fleet
+// and its releases do: connections and what each costs, the death of an instance,
+// the time in which a flip takes effect.
+func benchFleet(ctx context.Context, c local.Config, out io.Writer) error {
+	e, err := drill.Open(ctx, c)
+	if err != nil {
+		return err
+	}
+	defer e.Close()
+	for _, run := range []struct {
+		drill drill.Drill
+		part  string
+	}{{loadbalancing.Drill(), ""}, {bluegreen.Drill(), "flips"}} {
+		result := run.drill.Do(ctx, e, drill.Options{Size: drill.Short, Part: run.part, Out: io.Discard})
+		fmt.Fprintf(out, "drill %s, %s form, %.0f s\n", result.Drill, result.Size, result.Seconds)
+		for _, name := range slices.Sorted(maps.Keys(result.Figures)) {
+			fmt.Fprintf(out, "  %-45s %v\n", name, result.Figures[name])
+		}
+		if !result.Pass {
+			return fmt.Errorf("drill %s: %v: %w", result.Drill, result.Failures, errDrill)
 		}
 	}
 	return nil
