@@ -386,10 +386,18 @@ func (o releaseOptions) history(ctx context.Context, operator *release.Operator,
 	if err != nil {
 		return err
 	}
+	newestFirst(history)
 	if o.json {
 		return json.NewEncoder(stdout).Encode(history)
 	}
 	return printHistory(stdout, history)
+}
+
+// newestFirst sorts by when executions began. Step Functions lists those that have
+// ended by when they did: a release that another one followed within its window may
+// end last.
+func newestFirst(history []release.Past) {
+	slices.SortStableFunc(history, func(a, b release.Past) int { return b.Started.Compare(a.Started) })
 }
 
 // printHistory prints a line for each execution. One that took a release over was

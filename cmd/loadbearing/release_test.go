@@ -177,6 +177,18 @@ func TestReleaseHistory(t *testing.T) {
 `, out.String())
 }
 
+func TestReleaseHistoryIsInTheOrderOfItsBeginnings(t *testing.T) {
+	t.Parallel()
+	at := time.Date(2026, 11, 28, 12, 0, 0, 0, time.UTC)
+	history := []release.Past{
+		{Number: 1, Started: at, Stopped: at.Add(time.Minute)},
+		{Number: 2, Started: at.Add(50 * time.Second)},
+		{Number: 3, Started: at.Add(55 * time.Second), Stopped: at.Add(58 * time.Second)},
+	}
+	newestFirst(history)
+	require.Equal(t, []int{3, 2, 1}, []int{history[0].Number, history[1].Number, history[2].Number})
+}
+
 func TestBar(t *testing.T) {
 	t.Parallel()
 	require.Equal(t, strings.Repeat("░", 20), bar(0))

@@ -16,7 +16,7 @@ import (
 )
 
 // What each function may do and to what. Weights are moved by two of them, groups
-// by one, and only that one says what instances run.
+// by one, and what instances run is said by that one and by Recover.
 func TestLeastPrivilege(t *testing.T) {
 	stack := cdktest.Stack(t)
 	r := release.New(stack, "Release", setup(t, stack))
@@ -52,10 +52,11 @@ func TestLeastPrivilege(t *testing.T) {
 		release.Shift:   task("Shift", map[string][]string{"webBalancer/Rule": weights}),
 		release.Analyze: task("Analyze", map[string][]string{}),
 		release.Recover: base("Recover", map[string][]string{
-			"*":                      append([]string{"elasticloadbalancing:DescribeRules", "elasticloadbalancing:DescribeTargetHealth"}, traces...),
-			"webBalancer/Rule":       weights,
-			"parameterRelease/State": read,
-			"Release/Machine":        {"states:StartExecution"},
+			"*":                          append([]string{"elasticloadbalancing:DescribeRules", "elasticloadbalancing:DescribeTargetHealth"}, traces...),
+			"webBalancer/Rule":           weights,
+			"parameterRelease/State":     read,
+			"parameterwebBlue/Parameter": write, "parameterwebGreen/Parameter": write,
+			"Release/Machine":                         {"states:StartExecution"},
 			"execution:loadbearing-dev-web-release:*": {"states:DescribeExecution"},
 		}),
 	} {

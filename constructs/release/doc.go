@@ -31,13 +31,13 @@
 // The template gives the rule its weights when it makes the rule, and the parameters
 // their first values; after that they are the controller's. A `cdk deploy` that does
 // not change the rule leaves its weights alone. One that changes the rule for another
-// reason, such as a condition, writes the template's weights again: Recover restores
-// those of the release when the deployment has ended, within seconds by its event and
-// within a minute by its schedule. A deployment must not change the value,
+// reason, such as a condition, writes the template's weights again, and one whose
+// program has changed writes that to both colors' parameters. Recover restores what
+// the last release left, when the deployment has ended by its event, and within a
+// minute by its schedule: instances that start before that get the deployment's
+// program. Release that program instead. A deployment must not change the value,
 // description or tags of State or Command while a release goes on: CloudFormation
-// would write their first values again. A deployment with another binary than the
-// last one writes what instances run to both colors' parameters: release that binary,
-// or deploy with the one that was released.
+// would write their first values again.
 //
 // # Coverage
 //
@@ -74,6 +74,7 @@
 //	customer managed key | Key
 //	functions in a VPC | Function: VPC
 //	least privilege by function | always: weights are moved by two, groups by one
+//	a deployment is no release | always, after the first release
 //	alarms: failed execution, failed, throttled and long tasks | always
 //	Auto Scaling while it releases | suspended on the candidate, growing only on what serves
 //

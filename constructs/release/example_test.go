@@ -17,7 +17,7 @@ import (
 func Example() {
 	stack := cdkapp.Stack(cdktest.App(), "service", cdkapp.StackProps{})
 	vpc := network.New(stack, "Network", network.Props{}).VPC
-	balancer := loadbalancer.New(stack, "Balancer", loadbalancer.Props{VPC: vpc})
+	balancer := loadbalancer.New(stack, "Balancer", loadbalancer.Props{VPC: vpc, NoColorStickiness: true})
 	props := fleet.Props{
 		VPC: vpc, Environment: "prod", Fleet: "web", Command: "serve", ArtifactPath: "testdata/program",
 		Color: "blue", TargetGroup: balancer.Blue,

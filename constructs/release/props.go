@@ -49,6 +49,8 @@ func Programs() []string { return []string{Control, Shift, Analyze, Recover} }
 type Props struct {
 	// LoadBalancer has the rule whose weights move traffic, Blue and Green receive
 	// it: two colors of one fleet, whose environment and name are the release's too.
+	// Make it with NoColorStickiness, or clients that the color that serves holds
+	// meet a version only at its last step; a release sets stickiness for its steps.
 	LoadBalancer *loadbalancer.LoadBalancer
 	Blue         *fleet.Fleet
 	Green        *fleet.Fleet

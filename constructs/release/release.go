@@ -233,7 +233,7 @@ func (r *Release) grant() {
 		cdkx.Allow(role, target, "ssm:GetParameter")
 		cdkx.Allow(role, *r.State.ParameterArn(), "ssm:GetParameter")
 		if name == Recover {
-			continue // it has another execution write the state
+			continue // it has an execution write the state
 		}
 		cdkx.Allow(role, *r.Command.ParameterArn(), "ssm:GetParameter")
 		cdkx.Allow(role, *r.State.ParameterArn(), "ssm:PutParameter")

@@ -208,10 +208,17 @@ func TestAlarmsAndWidgets(t *testing.T) {
 	stack := cdktest.Stack(t)
 	r := release.New(stack, "Release", setup(t, stack))
 	require.Len(t, r.Widgets(), 2)
-	alarms := r.Alarms()
-	require.Equal(t, r.FailedAlarm, alarms[0])
+	paths := func(alarms ...awscloudwatch.IAlarm) []string {
+		var list []string
+		for _, alarm := range alarms {
+			list = append(list, *alarm.Node().Path())
+		}
+		return list
+	}
+	all := paths(r.Alarms()...)
+	require.Equal(t, paths(r.FailedAlarm)[0], all[0])
 	for _, name := range release.Programs() {
-		require.Subset(t, alarms, r.Functions[name].Alarms(), name)
+		require.Subset(t, all, paths(r.Functions[name].Alarms()...), name)
 	}
 	has(cdktest.Template(stack), "AWS::CloudWatch::Alarm", map[string]any{
 		"Namespace": "AWS/States", "MetricName": "ExecutionsFailed", "Statistic": "Sum", "Period": 60, "EvaluationPeriods": 1,

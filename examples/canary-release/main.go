@@ -19,7 +19,7 @@ func main() {
 		stack := cdkapp.Stack(app, "canary-release", cdkapp.StackProps{Region: "us-east-1"})
 
 		vpc := network.New(stack, "Network", network.Props{Zones: 2}).VPC
-		balancer := loadbalancer.New(stack, "Balancer", loadbalancer.Props{VPC: vpc, Internal: true})
+		balancer := loadbalancer.New(stack, "Balancer", loadbalancer.Props{VPC: vpc, Internal: true, NoColorStickiness: true})
 		service := fleet.Props{
 			VPC:          vpc,
 			Environment:  "prod",

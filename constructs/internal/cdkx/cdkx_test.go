@@ -50,3 +50,18 @@ func TestOverridesApplyInOrderAndSkipNil(t *testing.T) {
 		func(p *awssqs.QueueProps) { p.QueueName = new(*p.QueueName + "-second") })
 	require.Equal(t, "first-second", *props.QueueName)
 }
+
+func TestFindingIsSpelledAsCdkNagDoes(t *testing.T) {
+	stack := cdktest.Stack(t)
+	topic := awssns.NewTopic(stack, new("Topic"), nil)
+	queue := awssqs.NewQueue(stack, new("Jobs"), nil)
+	for want, arn := range map[string]string{
+		"Resource::*":                    "*",
+		"Resource::arn:aws:s3:::media/*": "arn:aws:s3:::media/*",
+		"Resource::<" + *stack.GetLogicalId(cdkx.Cfn[awssns.CfnTopic](topic)) + ">":       *topic.TopicArn(),
+		"Resource::<" + *stack.GetLogicalId(cdkx.Cfn[awssqs.CfnQueue](queue)) + ".Arn>/*": *queue.QueueArn() + "/*",
+		"Resource::arn:<AWS::Partition>:sqs:<AWS::Region>:<AWS::AccountId>:*":             "arn:" + *stack.Partition() + ":sqs:" + *stack.Region() + ":" + *stack.Account() + ":*",
+	} {
+		require.Equal(t, want, cdkx.Finding(stack, arn))
+	}
+}
