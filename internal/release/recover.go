@@ -81,6 +81,14 @@ func (r *run) restoreWeights(ctx context.Context) (string, error) {
 	if percent > 0 && percent < 100 {
 		want.sticky = have.sticky
 	}
+	// An execution may have set others since the state was read.
+	var now State
+	if err := r.Cloud.read(ctx, contract.ReleaseStateParameter(r.Fleet.Environment, r.Fleet.Name), &now); err != nil {
+		return "", err
+	}
+	if now.Number != r.state.Number || now.Phase != r.state.Phase || now.Weight != percent {
+		return "", nil // the next look will tell
+	}
 	if err := r.Cloud.shift(ctx, r.target, want); err != nil {
 		return "", err
 	}
