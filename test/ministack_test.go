@@ -701,21 +701,52 @@ func get(t *testing.T, url string) (api.Response, error) {
 
 // testCrash: in the middle of a release everything that carries it out is
 // killed, the edge and the emulator with the state of the release in it. After
-// `down` and `up` one version serves, and the next release works.
+// `down` and `up` one version serves, and the next release works. With
+// CRASH=all in each phase that lasts.
 func testCrash(t *testing.T, e *environmentUnderTest) {
+	phases := map[release.Phase][]string{
+		release.Baking: {"--strategy", "canary", "--bake", "1m"},
+	}
+	if os.Getenv("CRASH") == "all" {
+		phases[release.Launching] = []string{"--strategy", "canary"}
+		phases[release.Holding] = []string{"--strategy", "blue-green", "--hold"}
+		phases[release.Replacing] = []string{"--strategy", "rolling"}
+		phases[release.Promoted] = []string{"--strategy", "blue-green", "--bake", "1s", "--min-requests", "1"}
+		phases[release.Withdrawing] = []string{"--strategy", "canary", "--bake", "10s", "--timeout", "1s"}
+	}
+	for phase, flags := range phases {
+		t.Run(string(phase), func(t *testing.T) { testCrashIn(t, e, phase, flags) })
+	}
+}
+
+func testCrashIn(t *testing.T, e *environmentUnderTest, phase release.Phase, flags []string) {
 	view := func() (v release.View) {
 		cmd := e.command("release", "status", "--json")
 		cmd.Logger = logger.Discard
 		require.NoError(t, json.Unmarshal([]byte(shell.RunCommandContextAndGetStdOut(t, testContext(t, time.Minute), cmd)), &v))
 		return v
 	}
-	e.run(t, "release", "--strategy", "canary", "--bake", "1m", "--detach")
-	retry.DoWithRetryContext(t, testContext(t, time.Minute), "wait for the first step", 240, 250*time.Millisecond, func() (string, error) {
-		if v := view(); v.State.Phase != release.Baking || v.Colors[contract.ColorGreen].Percent != 5 {
-			return "", fmt.Errorf("the release is %s", v.State.Phase)
+	browse := func(edge string) (leave func()) {
+		c, _ := signedUp(t, edge)
+		ctx, stop := context.WithCancel(testContext(t, 2*time.Minute))
+		var visits sync.WaitGroup
+		visits.Go(func() {
+			for ctx.Err() == nil {
+				_, _ = c.Do(ctx, http.MethodGet, "/v1/me", nil, nil)
+			}
+		})
+		return func() { stop(); visits.Wait() }
+	}
+	leave := browse(e.status(t).EdgeURL)
+	before := view().State.Number
+	e.run(t, slices.Concat([]string{"release"}, flags, []string{"--detach"})...)
+	retry.DoWithRetryContext(t, testContext(t, time.Minute), "wait until the release is "+string(phase), 600, 50*time.Millisecond, func() (string, error) {
+		if s := view().State; s.Number == before || s.Phase != phase {
+			return "", fmt.Errorf("release %d is %s", s.Number, s.Phase)
 		}
 		return "", nil
 	})
+	leave()
 	lock, err := os.ReadFile(filepath.Join(e.env["LOADBEARING_RUN_DIR"], "lock"))
 	require.NoError(t, err)
 	up, err := strconv.Atoi(strings.TrimSpace(string(lock)))
@@ -732,21 +763,12 @@ func testCrash(t *testing.T, e *environmentUnderTest) {
 	e.run(t, "down")
 	e.run(t, "up", "--detach")
 
-	s := e.status(t)
 	v := view()
 	require.Zero(t, v.State.Number, "a release without a state goes on: %+v", v.State)
 	require.Equal(t, 100, v.Colors[contract.ColorBlue].Percent)
 	require.Zero(t, v.Colors[contract.ColorGreen].Percent+v.Colors[contract.ColorGreen].Desired)
-	c, _ := signedUp(t, s.EdgeURL)
-	ctx, stop := context.WithCancel(testContext(t, time.Minute))
-	var visits sync.WaitGroup
-	visits.Go(func() {
-		for ctx.Err() == nil {
-			_, _ = c.Do(ctx, http.MethodGet, "/v1/me", nil, nil)
-		}
-	})
+	leave = browse(e.status(t).EdgeURL)
 	e.run(t, "release", "--strategy", "blue-green", "--bake", "1s", "--min-requests", "5", "--window", "1s", "--max-p99", "5s")
-	stop()
-	visits.Wait()
+	leave()
 	require.Equal(t, 100, view().Colors[contract.ColorGreen].Percent)
 }

@@ -1,6 +1,7 @@
 package load_test
 
 import (
+	"context"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -68,4 +69,62 @@ func TestPaceKeepsItsRate(t *testing.T) {
 	require.ErrorContains(t, err, "not a loopback address")
 	_, err = load.Pace(t.Context(), []load.Request{{Method: http.MethodGet, URL: server.URL}}, load.MaxPerSecond+1, time.Second)
 	require.ErrorContains(t, err, "1001 requests a second")
+}
+
+// Until the context ends a constant load keeps its rate, and what is in flight
+// then is answered and told of.
+func TestConstantLoadsUntilItIsTold(t *testing.T) {
+	t.Parallel()
+	var got atomic.Int64
+	release := make(chan struct{})
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		n := got.Add(1)
+		if n == 20 {
+			close(release)
+		}
+		<-release // the rate does not wait for answers
+		w.Header().Set("X-Here", "yes")
+		if n%2 == 0 {
+			w.WriteHeader(http.StatusTeapot)
+		}
+	}))
+	defer server.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	go func() {
+		<-release
+		cancel()
+	}()
+	var answers, failed int
+	require.NoError(t, load.Constant(ctx, 100, func() load.Request {
+		return load.Request{Method: http.MethodGet, URL: server.URL}
+	}, func(a load.Answer) {
+		answers++
+		if a.Failed() {
+			failed++
+		}
+		assert.Equal(t, "yes", a.Header.Get("X-Here"))
+		assert.False(t, a.At.IsZero())
+	}))
+	assert.EqualValues(t, got.Load(), answers)
+	assert.EqualValues(t, got.Load()/2, failed)
+	assert.GreaterOrEqual(t, answers, 20)
+
+	err := load.Constant(t.Context(), 0, nil, nil)
+	require.ErrorContains(t, err, "0 requests a second; from 1 to 1000")
+}
+
+func TestConstantRefusesOtherMachines(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var said string
+	require.NoError(t, load.Constant(ctx, 10, func() load.Request {
+		return load.Request{Method: http.MethodGet, URL: "http://192.0.2.1/"}
+	}, func(a load.Answer) {
+		said = a.Error
+		assert.True(t, a.Failed())
+		cancel()
+	}))
+	require.Contains(t, said, "not a loopback address")
 }
