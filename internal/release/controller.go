@@ -3,7 +3,6 @@ package release
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -85,10 +84,6 @@ type Controller struct {
 	Now   func() time.Time // default time.Now
 }
 
-// errOthers says that an execution is not, or no longer, the one that works on
-// the release.
-var errOthers = errors.New("another execution works on this release")
-
 // Run runs one task. After an error nothing is lost: run it again.
 func (c *Controller) Run(ctx context.Context, t Task) (Next, error) {
 	r, err := c.open(ctx)
@@ -99,7 +94,7 @@ func (c *Controller) Run(ctx context.Context, t Task) (Next, error) {
 		return r.begin(ctx, t)
 	}
 	if r.state.Number != t.Number || r.state.Execution != t.Execution {
-		c.Log.InfoContext(ctx, "left to another execution", "number", t.Number, "of", r.state.Execution, "error", errOthers)
+		c.Log.InfoContext(ctx, "left to another execution", "number", t.Number, "to", r.state.Execution)
 		return Next{Next: TaskEnd, Number: t.Number}, nil
 	}
 	if err := r.obey(ctx); err != nil {
