@@ -183,13 +183,13 @@ func (db *DB) tx(ctx context.Context, what string, tenant uuid.UUID, fn func(pgx
 	return mapError(err, what)
 }
 
-// tenantOf asks one of the two functions that know a tenant before anybody
+// tenantOf runs the query of one of the two functions that know a tenant before anybody
 // is logged in; found is false when nothing belongs to arg.
-func (db *DB) tenantOf(ctx context.Context, what, function string, arg any) (tenant uuid.UUID, found bool, err error) {
+func (db *DB) tenantOf(ctx context.Context, what, query string, arg any) (tenant uuid.UUID, found bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, db.timeout)
 	defer cancel()
 	var id *uuid.UUID
-	if err := db.pool.QueryRow(ctx, "select "+function+"($1)", arg).Scan(&id); err != nil {
+	if err := db.pool.QueryRow(ctx, query, arg).Scan(&id); err != nil {
 		return uuid.Nil, false, mapError(err, what)
 	}
 	if id == nil {

@@ -36,7 +36,7 @@ func (s Sessions) Rotate(ctx context.Context, old, replacement []byte, expires t
 	const what = "rotate a refresh token"
 	refused := app.Errorf(app.CodeUnauthenticated, "the session is over; log in again")
 
-	tenant, found, err := s.db.tenantOf(ctx, what, "tenant_of_refresh_token", old)
+	tenant, found, err := s.db.tenantOf(ctx, what, "select tenant_of_refresh_token($1)", old)
 	if err != nil {
 		return app.Session{}, app.User{}, err
 	}

@@ -35,7 +35,7 @@ func (s Users) Register(ctx context.Context, t app.Tenant, u app.User) error {
 // ByEmail implements app.Users.
 func (s Users) ByEmail(ctx context.Context, email string) (app.User, error) {
 	email = strings.ToLower(email)
-	tenant, found, err := s.db.tenantOf(ctx, "find a user by email", "tenant_of_email", email)
+	tenant, found, err := s.db.tenantOf(ctx, "find a user by email", "select tenant_of_email($1)", email)
 	if err != nil {
 		return app.User{}, err
 	}
