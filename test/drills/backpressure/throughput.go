@@ -74,7 +74,7 @@ func throughput(ctx context.Context, r *drill.Run) error {
 // first is than the second in its turn. Neighbours are compared: what else the
 // machine does then is the same for both.
 func (b *bench) race(size int64, instance, bare func() (int64, error)) (float64, error) {
-	rounds := drill.Sized(b.Run, 3, 7)
+	const rounds = 7
 	var ratios []float64
 	for round := range rounds + 1 {
 		var took [2]time.Duration
