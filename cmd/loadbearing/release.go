@@ -150,7 +150,7 @@ func (s *start) flags(fs *flag.FlagSet) {
 	fs.DurationVar(&s.bake, "bake", 0, "how long each step is watched, default 2m; at least 1m on AWS, whose load balancers send metrics once a minute")
 	fs.StringVar(&s.errors, "max-error-rate", "", "highest share of 5xx answers, default 1%")
 	fs.DurationVar(&s.p99, "max-p99", 0, "longest 99th percentile of the time to the first byte, default 500ms")
-	fs.Float64Var(&s.ratio, "max-p99-ratio", 0, "how many times that of the other color it may be, default 3")
+	fs.Float64Var(&s.ratio, "max-p99-ratio", 0, "how many times that of the other color it may be, default 3; up to a tenth of --max-p99 any")
 	fs.IntVar(&s.minRequests, "min-requests", 0, "requests that a verdict on a step needs, default 200; a step with fewer goes on")
 	fs.IntVar(&s.minErrors, "min-errors", 0, "errors that it takes to fail a step, default 3")
 	fs.DurationVar(&s.window, "window", 0, "how long the former color is kept to roll back to, default 15m")

@@ -60,6 +60,7 @@ func (p Plan) judge(to, from Measured, firing []string, sick int) Verdict {
 	v := Verdict{To: to, From: from}
 	limit := time.Duration(p.MaxP99)
 	ratio := ratioOf(to.P99, from.P99)
+	noticed := time.Duration(to.P99) > limit/unnoticed
 	enough := to.Requests >= p.MinRequests
 	switch {
 	case len(firing) > 0:
@@ -71,7 +72,7 @@ func (p Plan) judge(to, from Measured, firing []string, sick int) Verdict {
 		v.Outcome, v.Reason = Failed, fmt.Sprintf("%d targets are unhealthy", to.Unhealthy)
 	case enough && time.Duration(to.P99) > limit:
 		v.Outcome, v.Reason = Failed, fmt.Sprintf("p99 is %v; allowed are %v", time.Duration(to.P99), limit)
-	case enough && from.Requests >= p.MinRequests && ratio > p.MaxP99Ratio:
+	case enough && noticed && from.Requests >= p.MinRequests && ratio > p.MaxP99Ratio:
 		v.Outcome = Failed
 		v.Reason = fmt.Sprintf("p99 is %v, %.1f times the %v of the other color; allowed are %g times", time.Duration(to.P99), ratio, time.Duration(from.P99), p.MaxP99Ratio)
 	case !enough:
@@ -81,6 +82,10 @@ func (p Plan) judge(to, from Measured, firing []string, sick int) Verdict {
 	}
 	return v
 }
+
+// unnoticed is which part of MaxP99 nobody notices: one millisecond instead of a
+// third of one is three times as much, and no reason to go back.
+const unnoticed = 10
 
 // sickLooks is how many looks in a row have to find unhealthy targets.
 const sickLooks = 2

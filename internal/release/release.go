@@ -73,7 +73,7 @@ type Plan struct {
 	// MaxErrorPercent is the highest share of 5xx answers, default 1. MaxP99 is
 	// the longest 99th percentile of the time to the first byte, default 500 ms.
 	// MaxP99Ratio is how many times that of the other color it may be in the same
-	// step, default 3.
+	// step, default 3; up to a tenth of MaxP99 it may be any.
 	MaxErrorPercent float64  `json:"max_error_percent"`
 	MaxP99          Duration `json:"max_p99"`
 	MaxP99Ratio     float64  `json:"max_p99_ratio"`

@@ -97,6 +97,20 @@ func TestOneBadRequestDoesNotRollBack(t *testing.T) {
 	require.Equal(t, Done, a.state().Phase, a.state().Reason)
 }
 
+func TestWhatNobodyNoticesDoesNotRollBack(t *testing.T) {
+	t.Parallel()
+	a := newAccount(t)
+	a.serves = func(color string) Measured {
+		p99 := 300 * time.Microsecond
+		if color == "green" {
+			p99 = 2 * time.Millisecond // nearly seven times as long
+		}
+		return Measured{Requests: 300, P99: Duration(p99)}
+	}
+	a.execute(a.start(plan(Canary)), nil)
+	require.Equal(t, Done, a.state().Phase, a.state().Reason)
+}
+
 func TestWithoutTrafficACanaryWaits(t *testing.T) {
 	t.Parallel()
 	a := newAccount(t)

@@ -159,7 +159,7 @@ func slow(ctx context.Context, r *drill.Run) error {
 	if err != nil {
 		return err
 	}
-	p.MaxP99Ratio = 3
+	p.MaxP99, p.MaxP99Ratio = release.Duration(time.Second), 3
 	t, err := traffic.Start(ctx, r, traffic.Options{PerSecond: perSecond})
 	if err != nil {
 		return err
