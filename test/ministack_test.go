@@ -738,7 +738,14 @@ func testCrashIn(t *testing.T, e *environmentUnderTest, phase release.Phase, fla
 		return func() { stop(); visits.Wait() }
 	}
 	leave := browse(e.status(t).EdgeURL)
-	before := view().State.Number
+	var before int
+	retry.DoWithRetryContext(t, testContext(t, time.Minute), "wait until the last release is over", 240, 250*time.Millisecond, func() (string, error) {
+		s := view().State
+		if before = s.Number; before > 0 && !s.Phase.Over() {
+			return "", fmt.Errorf("release %d is %s", s.Number, s.Phase)
+		}
+		return "", nil
+	})
 	e.run(t, slices.Concat([]string{"release"}, flags, []string{"--detach"})...)
 	retry.DoWithRetryContext(t, testContext(t, time.Minute), "wait until the release is "+string(phase), 600, 50*time.Millisecond, func() (string, error) {
 		if s := view().State; s.Number == before || s.Phase != phase {
