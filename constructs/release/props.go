@@ -104,8 +104,8 @@ type Props struct {
 	OverrideRule      func(name string, props *awsevents.RuleProps)
 }
 
-// ArtifactPrefix begins the keys of artifacts in the bucket.
-const ArtifactPrefix = "releases/"
+// ArtifactPrefix begins the keys of artifacts in the bucket: releases/.
+const ArtifactPrefix = contract.ReleaseArtifactPrefix
 
 // PropsError is what Validate returns and New panics with.
 type PropsError = cdkx.PropsError

@@ -42,6 +42,10 @@ func releasePrefix(environment, fleet string) string {
 	return ParameterPrefix(environment) + fleet + "/release/"
 }
 
+// ReleaseArtifactPrefix begins the keys of what is released, in the bucket of a
+// fleet's ReleaseTarget.
+const ReleaseArtifactPrefix = "releases/"
+
 // ReleaseStateMachine names the state machine that releases a fleet.
 func ReleaseStateMachine(environment, fleet string) string {
 	return StackPrefix(environment) + fleet + "-release"

@@ -3,6 +3,7 @@ package release
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/loadbearing/loadbearing/internal/contract"
 )
@@ -111,5 +112,5 @@ func (r *run) serving(ctx context.Context) (string, error) {
 
 // alarms are those that a release to a color heeds.
 func (r *run) alarms(to string) []string {
-	return append(append([]string{}, r.target.Alarms...), r.target.Colors[to].Alarms...)
+	return slices.Concat(r.target.Alarms, r.target.Colors[to].Alarms)
 }

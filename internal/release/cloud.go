@@ -125,6 +125,12 @@ func (c Cloud) write(ctx context.Context, name string, v any) error {
 	return nil
 }
 
+// state reads the last release of a fleet; its Number is 0 before the first.
+func (c Cloud) state(ctx context.Context, f Fleet) (State, error) {
+	var s State
+	return s, c.read(ctx, contract.ReleaseStateParameter(f.Environment, f.Name), &s)
+}
+
 // target reads what the release construct has published.
 func (c Cloud) target(ctx context.Context, f Fleet) (contract.ReleaseTarget, error) {
 	name := contract.ReleaseTargetParameter(f.Environment, f.Name)
@@ -200,13 +206,15 @@ func (c Cloud) suspend(ctx context.Context, name string, have group, yes bool, p
 		return nil
 	}
 	var err error
+	verb := "suspend"
 	if yes {
 		_, err = c.Groups.SuspendProcesses(ctx, &autoscaling.SuspendProcessesInput{AutoScalingGroupName: &name, ScalingProcesses: changing})
 	} else {
+		verb = "resume"
 		_, err = c.Groups.ResumeProcesses(ctx, &autoscaling.ResumeProcessesInput{AutoScalingGroupName: &name, ScalingProcesses: changing})
 	}
 	if err != nil {
-		return fmt.Errorf("suspend %v (%v) of Auto Scaling group %s: %w", changing, yes, name, err)
+		return fmt.Errorf("%s %v of Auto Scaling group %s: %w", verb, changing, name, err)
 	}
 	return nil
 }

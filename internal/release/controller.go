@@ -13,6 +13,7 @@ import (
 	ebtypes "github.com/aws/aws-sdk-go-v2/service/eventbridge/types"
 
 	"github.com/loadbearing/loadbearing/internal/contract"
+	"github.com/loadbearing/loadbearing/internal/migration"
 )
 
 // TaskName is a task of the state machine.
@@ -61,13 +62,7 @@ type Next struct {
 	Number int      `json:"number"`
 	Phase  Phase    `json:"phase"`
 	// Migrate is what the migrate function gets.
-	Migrate MigrateInput `json:"migrate"`
-}
-
-// MigrateInput is the event of the migrate function.
-type MigrateInput struct {
-	Phase      string             `json:"phase"` // expand or contract
-	Migrations *contract.Artifact `json:"migrations,omitempty"`
+	Migrate migration.Event `json:"migrate"`
 }
 
 // Refusal says that a release may not begin. It fails the execution and changes
@@ -160,16 +155,14 @@ func (c *Controller) open(ctx context.Context) (*run, error) {
 	if r.target, err = c.Cloud.target(ctx, c.Fleet); err != nil {
 		return nil, err
 	}
-	return r, c.Cloud.read(ctx, contract.ReleaseStateParameter(c.Fleet.Environment, c.Fleet.Name), &r.state)
+	r.state, err = c.Cloud.state(ctx, c.Fleet)
+	return r, err
 }
 
-// save writes the state and tells of it.
+// save writes the state.
 func (r *run) save(ctx context.Context) error {
 	r.state.Updated = r.now
-	if err := r.Cloud.write(ctx, contract.ReleaseStateParameter(r.Fleet.Environment, r.Fleet.Name), r.state); err != nil {
-		return err
-	}
-	return nil
+	return r.Cloud.write(ctx, contract.ReleaseStateParameter(r.Fleet.Environment, r.Fleet.Name), r.state)
 }
 
 // enter begins a phase: saved, logged and sent as an event.
@@ -219,7 +212,7 @@ func (r *run) next() Next {
 	switch r.state.Phase {
 	case Migrating:
 		n.Next = TaskExpand
-		n.Migrate = MigrateInput{Phase: string(TaskExpand), Migrations: r.state.Plan.Migrations}
+		n.Migrate = migration.Event{Phase: migration.Expand, Migrations: r.state.Plan.Migrations}
 	case Emptying, Launching, Holding, Replacing:
 		n.Next = TaskPrepare
 	case Shifting, RollingBack:
@@ -230,7 +223,7 @@ func (r *run) next() Next {
 		n.Next = TaskFinish
 	case Contracting:
 		n.Next = TaskContract
-		n.Migrate = MigrateInput{Phase: string(TaskContract), Migrations: r.state.Plan.Migrations}
+		n.Migrate = migration.Event{Phase: migration.Contract, Migrations: r.state.Plan.Migrations}
 	case Withdrawing:
 		n.Next = TaskRollback
 	default:

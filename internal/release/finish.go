@@ -51,18 +51,24 @@ func (r *run) promote(ctx context.Context) error {
 	if err := r.Cloud.suspend(ctx, from, old, true, processAlarms, processSchedules); err != nil {
 		return err
 	}
-	g, err := r.Cloud.group(ctx, to)
-	if err != nil {
-		return err
-	}
-	if err := r.Cloud.suspend(ctx, to, g, false, processAlarms, processSchedules); err != nil {
-		return err
-	}
-	if err := r.Cloud.resize(ctx, to, g, Size{Min: min(r.state.Size.Min, g.Desired), Max: r.state.Size.Max, Desired: g.Desired}); err != nil {
+	if err := r.letScale(ctx, to); err != nil {
 		return err
 	}
 	r.state.Reason = ""
 	return r.enter(ctx, Promoted)
+}
+
+// letScale has a group scale by itself again, within the bounds that the former
+// color had before the release.
+func (r *run) letScale(ctx context.Context, name string) error {
+	g, err := r.Cloud.group(ctx, name)
+	if err != nil {
+		return err
+	}
+	if err := r.Cloud.suspend(ctx, name, g, false, processAlarms, processSchedules); err != nil {
+		return err
+	}
+	return r.Cloud.resize(ctx, name, g, Size{Min: min(r.state.Size.Min, g.Desired), Max: r.state.Size.Max, Desired: g.Desired})
 }
 
 // retire empties the former color, when it gets no traffic and the new one is
@@ -106,15 +112,7 @@ func (r *run) withdraw(ctx context.Context) error {
 		// Another execution was setting weights when this one took over.
 		return r.enter(ctx, RollingBack)
 	}
-	from := r.target.Colors[r.state.From].Group
-	g, err := r.Cloud.group(ctx, from)
-	if err != nil {
-		return err
-	}
-	if err := r.Cloud.suspend(ctx, from, g, false, processAlarms, processSchedules); err != nil {
-		return err
-	}
-	if err := r.Cloud.resize(ctx, from, g, Size{Min: min(r.state.Size.Min, g.Desired), Max: r.state.Size.Max, Desired: g.Desired}); err != nil {
+	if err := r.letScale(ctx, r.target.Colors[r.state.From].Group); err != nil {
 		return err
 	}
 	gone, err := r.drained(ctx, r.state.To)

@@ -32,8 +32,7 @@ func (o *Operator) now() time.Time {
 
 // State returns the last release; its Number is 0 before the first.
 func (o *Operator) State(ctx context.Context) (State, error) {
-	var s State
-	return s, o.Cloud.read(ctx, contract.ReleaseStateParameter(o.Fleet.Environment, o.Fleet.Name), &s)
+	return o.Cloud.state(ctx, o.Fleet)
 }
 
 // Target returns what releases of the fleet work on.

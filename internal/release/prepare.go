@@ -137,10 +137,18 @@ func (r *run) awaiting(ctx context.Context, err error, what string) error {
 	if err != nil {
 		return err
 	}
-	if limit := time.Duration(r.state.Plan.LaunchTimeout); r.now.Sub(r.state.Entered) > limit {
-		return r.giveUp(ctx, fmt.Sprintf("after %v still: %s", limit, what))
+	if late := r.stuck(what); late != "" {
+		return r.giveUp(ctx, late)
 	}
 	return r.note(ctx, what)
+}
+
+// stuck is why a release that starts has to be given up, or "".
+func (r *run) stuck(what string) string {
+	if limit := time.Duration(r.state.Plan.LaunchTimeout); r.now.Sub(r.state.Entered) > limit {
+		return fmt.Sprintf("after %v still: %s", limit, what)
+	}
+	return ""
 }
 
 // note saves why a release waits, when that has changed.
@@ -154,15 +162,11 @@ func (r *run) note(ctx context.Context, why string) error {
 
 // hold waits for an operator.
 func (r *run) hold(ctx context.Context) error {
-	r.wait = r.patience()
-	switch late := r.overdue(); {
-	case late != "":
-		return r.giveUp(ctx, late)
-	case r.state.Resumed:
+	if r.state.Resumed && r.overdue() == "" {
 		r.state.Reason = ""
 		return r.enter(ctx, Shifting)
 	}
-	return r.note(ctx, "holds: try it with the header "+contract.ReleaseHeader+": "+r.state.To+", then `loadbearing release resume`")
+	return r.waiting(ctx, "holds: try it with the header "+contract.ReleaseHeader+": "+r.state.To+", then `loadbearing release resume`")
 }
 
 // replace replaces the instances of the color that serves.
@@ -198,7 +202,12 @@ func (r *run) replace(ctx context.Context) error {
 	if v.Outcome == Failed {
 		return r.giveUp(ctx, v.Reason)
 	}
-	return r.awaiting(ctx, r.save(ctx), fmt.Sprintf("instances are replaced: %s", why))
+	what := "instances are replaced: " + why
+	if late := r.stuck(what); late != "" {
+		return r.giveUp(ctx, late)
+	}
+	r.state.Reason = clip(what)
+	return r.save(ctx) // with the verdict
 }
 
 // refresh starts the replacement of every instance of a group, or returns the

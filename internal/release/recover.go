@@ -82,8 +82,8 @@ func (r *run) restoreWeights(ctx context.Context) (string, error) {
 		want.sticky = have.sticky
 	}
 	// An execution may have set others since the state was read.
-	var now State
-	if err := r.Cloud.read(ctx, contract.ReleaseStateParameter(r.Fleet.Environment, r.Fleet.Name), &now); err != nil {
+	now, err := r.Cloud.state(ctx, r.Fleet)
+	if err != nil {
 		return "", err
 	}
 	if now.Number != r.state.Number || now.Phase != r.state.Phase || now.Weight != percent {

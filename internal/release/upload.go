@@ -35,7 +35,7 @@ func Upload(ctx context.Context, objects Objects, bucket, name string, content i
 	}
 	sum := hash.Sum(nil)
 	a := contract.Artifact{Bucket: bucket, SHA256: hex.EncodeToString(sum)}
-	a.Key = "releases/" + a.SHA256 + "/" + name
+	a.Key = contract.ReleaseArtifactPrefix + a.SHA256 + "/" + name
 	_, err := objects.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &bucket, Key: &a.Key})
 	if err == nil {
 		return a, nil
