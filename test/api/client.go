@@ -62,6 +62,16 @@ type Response struct {
 	Body   []byte
 }
 
+// ServedBy returns who answered, as the service says of itself in X-Served-By,
+// or nothing when an answer does not say so.
+func ServedBy(h http.Header) (instance, color, version string) {
+	parts := strings.Split(h.Get("X-Served-By"), "/")
+	if len(parts) != 3 {
+		return "", "", ""
+	}
+	return parts[0], parts[1], parts[2]
+}
+
 // Problem is an error answer (RFC 9457).
 type Problem struct {
 	Type      string `json:"type"`

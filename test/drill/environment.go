@@ -18,6 +18,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgxpool"
+	gops "github.com/shirou/gopsutil/v4/process"
 
 	"github.com/loadbearing/loadbearing/internal/contract"
 	"github.com/loadbearing/loadbearing/internal/deadletter"
@@ -205,6 +206,19 @@ func Instances(s local.Status, fleet, color string) []local.Instance {
 		}
 	}
 	return some
+}
+
+// Resident returns the bytes of physical memory that a process has.
+func Resident(ctx context.Context, pid int) (int64, error) {
+	p, err := gops.NewProcessWithContext(ctx, int32(pid))
+	if err != nil {
+		return 0, fmt.Errorf("look at process %d: %w", pid, err)
+	}
+	m, err := p.MemoryInfoWithContext(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("read the memory of process %d: %w", pid, err)
+	}
+	return int64(m.RSS), nil
 }
 
 // Build builds a program that a drill needs, by its import path or its path

@@ -13,6 +13,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
+	"github.com/aws/aws-sdk-go-v2/service/autoscaling/types"
 	gops "github.com/shirou/gopsutil/v4/process"
 
 	"github.com/loadbearing/loadbearing/app/settings"
@@ -124,14 +125,14 @@ func said(ctx context.Context, r *drill.Run, want int) error {
 }
 
 // policy returns the web group, and how many connections an instance should have.
-func policy(ctx context.Context, r *drill.Run) (group struct{ MinSize, MaxSize *int32 }, target float64, err error) {
+func policy(ctx context.Context, r *drill.Run) (group types.AutoScalingGroup, target float64, err error) {
 	client := autoscaling.NewFromConfig(r.AWS)
 	name := r.Group(contract.FleetWeb, contract.ColorBlue)
 	groups, err := client.DescribeAutoScalingGroups(ctx, &autoscaling.DescribeAutoScalingGroupsInput{AutoScalingGroupNames: []string{name}})
 	if err != nil || len(groups.AutoScalingGroups) != 1 {
 		return group, 0, fmt.Errorf("read Auto Scaling group %s: %w", name, err)
 	}
-	group.MinSize, group.MaxSize = groups.AutoScalingGroups[0].MinSize, groups.AutoScalingGroups[0].MaxSize
+	group = groups.AutoScalingGroups[0]
 	policies, err := client.DescribePolicies(ctx, &autoscaling.DescribePoliciesInput{AutoScalingGroupName: &name})
 	if err != nil {
 		return group, 0, fmt.Errorf("read the policies of Auto Scaling group %s: %w", name, err)

@@ -11,20 +11,12 @@ import (
 	"sync"
 	"time"
 
-	gops "github.com/shirou/gopsutil/v4/process"
+	"github.com/loadbearing/loadbearing/test/drill"
 )
 
 // resident returns the bytes of physical memory that the instance has.
 func (b *bench) resident(ctx context.Context) (int64, error) {
-	p, err := gops.NewProcessWithContext(ctx, int32(b.web.PID()))
-	if err != nil {
-		return 0, fmt.Errorf("look at the instance: %w", err)
-	}
-	m, err := p.MemoryInfoWithContext(ctx)
-	if err != nil {
-		return 0, fmt.Errorf("read the instance's memory: %w", err)
-	}
-	return int64(m.RSS), nil
+	return drill.Resident(ctx, b.web.PID())
 }
 
 // idle returns the instance's memory once it has been the same for a second.

@@ -36,7 +36,7 @@ func migrations(ctx context.Context, r *drill.Run) error {
 		return err
 	}
 	defer func() {
-		if _, err := r.Primary().Exec(context.WithoutCancel(ctx), "drop table if exists drill_notes; delete from goose_db_version where version_id >= 9001"); err != nil {
+		if _, err := r.Primary().Exec(context.WithoutCancel(ctx), fmt.Sprintf("drop table if exists drill_notes; delete from goose_db_version where version_id >= %d", firstVersion)); err != nil {
 			r.Check(false, "the drill's table is left behind: %v", err)
 		}
 	}()

@@ -12,10 +12,10 @@ import (
 	"sync/atomic"
 	"time"
 
-	gops "github.com/shirou/gopsutil/v4/process"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/loadbearing/loadbearing/internal/contract"
+	"github.com/loadbearing/loadbearing/test/api"
 	"github.com/loadbearing/loadbearing/test/drill"
 	"github.com/loadbearing/loadbearing/test/load"
 )
@@ -64,7 +64,7 @@ func connections(ctx context.Context, r *drill.Run) error {
 
 	// The same at one instance, where the load balancer's own connections are.
 	i := drill.Instances(status, contract.FleetWeb, contract.ColorBlue)[0]
-	first, err := memory(i.PID)
+	first, err := drill.Resident(ctx, i.PID)
 	if err != nil {
 		return err
 	}
@@ -74,7 +74,7 @@ func connections(ctx context.Context, r *drill.Run) error {
 	}
 	defer own.close()
 	r.Check(own.refused.Load()+own.broken.Load() == 0, "an instance did not hold its connections: %v", own.first())
-	last, err := memory(i.PID)
+	last, err := drill.Resident(ctx, i.PID)
 	if err != nil {
 		return err
 	}
@@ -83,18 +83,6 @@ func connections(ctx context.Context, r *drill.Run) error {
 	r.Figure("connections_kib_each_at_the_instance", per)
 	r.Check(per <= mostPerConnection, "an idle connection costs an instance %.1f KiB, the most is %d", per, mostPerConnection)
 	return nil
-}
-
-func memory(pid int) (int64, error) {
-	p, err := gops.NewProcess(int32(pid))
-	if err != nil {
-		return 0, fmt.Errorf("look at the memory of process %d: %w", pid, err)
-	}
-	m, err := p.MemoryInfo()
-	if err != nil {
-		return 0, fmt.Errorf("look at the memory of process %d: %w", pid, err)
-	}
-	return int64(m.RSS), nil
 }
 
 // held are connections that stay open.
@@ -173,7 +161,7 @@ func (h *held) ask(c *conn) {
 		if res.StatusCode != http.StatusOK {
 			return errors.New(res.Status)
 		}
-		c.by, _, _ = strings.Cut(res.Header.Get("X-Served-By"), "/")
+		c.by, _, _ = api.ServedBy(res.Header)
 		return c.SetDeadline(time.Time{})
 	}()
 	if err != nil {

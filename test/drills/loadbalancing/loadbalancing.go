@@ -7,7 +7,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -17,6 +16,7 @@ import (
 
 	"github.com/loadbearing/loadbearing/internal/contract"
 	"github.com/loadbearing/loadbearing/local"
+	"github.com/loadbearing/loadbearing/test/api"
 	"github.com/loadbearing/loadbearing/test/drill"
 	"github.com/loadbearing/loadbearing/test/load"
 )
@@ -176,7 +176,7 @@ func servedBy(ctx context.Context, t *drill.Tenant) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	id, _, _ := strings.Cut(res.Header.Get("X-Served-By"), "/")
+	id, _, _ := api.ServedBy(res.Header)
 	return id, res.Decode(http.StatusOK, nil)
 }
 

@@ -6,7 +6,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	gops "github.com/shirou/gopsutil/v4/process"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/loadbearing/loadbearing/app/mediatest"
@@ -44,7 +43,7 @@ func streams(ctx context.Context, r *drill.Run) error {
 	if err := b.register(ctx, status.EdgeURL, users); err != nil {
 		return err
 	}
-	before, err := b.memory()
+	before, err := b.memory(ctx)
 	if err != nil {
 		return err
 	}
@@ -63,7 +62,7 @@ func streams(ctx context.Context, r *drill.Run) error {
 	if err != nil {
 		return err
 	}
-	after, err := b.memory()
+	after, err := b.memory(ctx)
 	if err != nil {
 		return err
 	}
@@ -211,18 +210,13 @@ func resumed(ctx context.Context, some []*subscriber, from *drill.StandIn) error
 }
 
 // memory returns the resident memory of each instance, in bytes.
-func (b *bench) memory() ([]int64, error) {
+func (b *bench) memory(ctx context.Context) ([]int64, error) {
 	all := make([]int64, len(b.instances))
 	for i, s := range b.instances {
-		p, err := gops.NewProcess(int32(s.PID()))
-		if err != nil {
-			return nil, fmt.Errorf("look at the memory of an instance: %w", err)
+		var err error
+		if all[i], err = drill.Resident(ctx, s.PID()); err != nil {
+			return nil, err
 		}
-		m, err := p.MemoryInfo()
-		if err != nil {
-			return nil, fmt.Errorf("look at the memory of an instance: %w", err)
-		}
-		all[i] = int64(m.RSS)
 	}
 	return all, nil
 }

@@ -5,11 +5,11 @@ import (
 	"net/http"
 	"net/http/cookiejar"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/loadbearing/loadbearing/internal/contract"
+	"github.com/loadbearing/loadbearing/test/api"
 	"github.com/loadbearing/loadbearing/test/drill"
 )
 
@@ -78,13 +78,13 @@ func (c *Crowd) ask(ctx context.Context, t *Traffic, client *http.Client, user i
 		t.fail(at, "a user: "+res.Status)
 		return
 	}
-	served := strings.Split(res.Header.Get("X-Served-By"), "/")
-	if len(served) != 3 {
+	_, color, _ := api.ServedBy(res.Header)
+	if color == "" {
 		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.asked = append(c.asked, asked{at, user, served[1]})
+	c.asked = append(c.asked, asked{at, user, color})
 }
 
 // Between returns how many users asked twice or more within a span of time, and

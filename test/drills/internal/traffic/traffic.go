@@ -22,6 +22,7 @@ import (
 
 	"github.com/loadbearing/loadbearing/internal/contract"
 	"github.com/loadbearing/loadbearing/local"
+	"github.com/loadbearing/loadbearing/test/api"
 	"github.com/loadbearing/loadbearing/test/drill"
 	"github.com/loadbearing/loadbearing/test/load"
 )
@@ -161,11 +162,10 @@ func (t *Traffic) answer(a load.Answer) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.requests++
-	served := strings.Split(a.Header.Get("X-Served-By"), "/") // instance/color/version
-	if len(served) != 3 {
+	_, color, version := api.ServedBy(a.Header)
+	if color == "" {
 		return
 	}
-	color, version := served[1], served[2]
 	t.versions[version]++
 	if t.began[color].IsZero() {
 		t.began[color] = a.At
@@ -223,8 +223,8 @@ func (t *Traffic) Ask(ctx context.Context, headers map[string]string) (version s
 	if err != nil {
 		return "", err
 	}
-	served := strings.Split(r.Header.Get("X-Served-By"), "/")
-	return served[len(served)-1], r.Decode(http.StatusOK, nil)
+	_, _, version = api.ServedBy(r.Header)
+	return version, r.Decode(http.StatusOK, nil)
 }
 
 func total(counts map[string]int) int {
