@@ -1,22 +1,17 @@
 package edge
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
-	"net/url"
 	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 
 	"github.com/loadbearing/loadbearing/local/edge/alb"
+	"github.com/loadbearing/loadbearing/local/emulator/query"
 )
 
 // reportEvery is how often the health of targets is reported when nothing
@@ -84,39 +79,14 @@ func putHealth(ctx context.Context, cfg aws.Config, health map[string][]alb.Targ
 	if err != nil {
 		return err
 	}
-	form := []byte(url.Values{
-		"Action": {"LoadbearingReportTargetHealth"}, "Version": {"2015-12-01"}, "TargetGroups": {string(report)},
-	}.Encode())
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, aws.ToString(cfg.BaseEndpoint), bytes.NewReader(form))
+	status, answer, err := query.Client{AWS: cfg, Service: "elasticloadbalancing", Version: "2015-12-01"}.Call(ctx, "LoadbearingReportTargetHealth", "TargetGroups", report)
 	if err != nil {
 		return fmt.Errorf("report target health: %w", err)
 	}
-	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	credentials, err := cfg.Credentials.Retrieve(ctx)
-	if err != nil {
-		return fmt.Errorf("report target health: %w", err)
-	}
-	sum := sha256.Sum256(form)
-	if err := v4.NewSigner().SignHTTP(ctx, credentials, req, hex.EncodeToString(sum[:]), "elasticloadbalancing", cfg.Region, time.Now()); err != nil {
-		return fmt.Errorf("report target health: %w", err)
-	}
-	client := cfg.HTTPClient
-	if client == nil {
-		client = http.DefaultClient
-	}
-	resp, err := client.Do(req)
-	if err != nil {
-		return fmt.Errorf("report target health: %w", err)
-	}
-	defer resp.Body.Close()
-	answer, err := io.ReadAll(io.LimitReader(resp.Body, 4<<10))
-	if err != nil {
-		return fmt.Errorf("report target health: %w", err)
-	}
-	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("report target health: %s: %s", resp.Status, answer)
+	if status != http.StatusOK {
+		return fmt.Errorf("report target health: %d %s: %.300s", status, http.StatusText(status), answer)
 	}
 	return nil
 }

@@ -1,24 +1,20 @@
 package instances
 
 import (
-	"bytes"
 	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"encoding/xml"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
-	"net/url"
 	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/aws/aws-sdk-go-v2/service/autoscaling/types"
+
+	"github.com/loadbearing/loadbearing/local/emulator/query"
 )
 
 // FleetAPI is the fleet side of EC2 Auto Scaling that AWS keeps to itself: what
@@ -93,61 +89,33 @@ type InstanceOrders struct {
 }
 
 // fleetClient calls the action on an Auto Scaling endpoint.
-type fleetClient struct {
-	url         string
-	region      string
-	credentials aws.CredentialsProvider
-	signer      *v4.Signer
-	http        *http.Client
-}
+type fleetClient struct{ query.Client }
 
 // reportAction is the action. fleet_instance.py of the emulator's extension answers it.
 const reportAction = "LoadbearingReportInstances"
-
-// apiVersion is that of the Auto Scaling API.
-const apiVersion = "2011-01-01"
 
 // newFleetClient returns nil for an account without an endpoint of its own: that is AWS.
 func newFleetClient(cfg aws.Config) FleetAPI {
 	if aws.ToString(cfg.BaseEndpoint) == "" {
 		return nil
 	}
-	return &fleetClient{*cfg.BaseEndpoint, cfg.Region, cfg.Credentials, v4.NewSigner(), &http.Client{}}
+	return fleetClient{query.Client{AWS: cfg, Service: "autoscaling", Version: "2011-01-01"}}
 }
 
-func (c *fleetClient) ReportInstances(ctx context.Context, report map[string]GroupReport) (map[string]GroupOrders, error) {
+func (c fleetClient) ReportInstances(ctx context.Context, report map[string]GroupReport) (map[string]GroupOrders, error) {
 	document, err := json.Marshal(report)
 	if err != nil {
 		return nil, fmt.Errorf("report instances: %w", err)
 	}
-	body := []byte(url.Values{"Action": {reportAction}, "Version": {apiVersion}, "Document": {string(document)}}.Encode())
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url, bytes.NewReader(body))
+	status, answer, err := c.Call(ctx, reportAction, "Document", document)
 	if err != nil {
 		return nil, fmt.Errorf("report instances: %w", err)
 	}
-	req.Header.Set("Content-Type", "application/x-www-form-urlencoded; charset=utf-8")
-	credentials, err := c.credentials.Retrieve(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("report instances: %w", err)
+	if status >= http.StatusBadRequest && status < http.StatusInternalServerError {
+		return nil, fmt.Errorf("%w: it answers %d %s: %.300s", ErrNoReports, status, http.StatusText(status), answer)
 	}
-	sum := sha256.Sum256(body)
-	if err := c.signer.SignHTTP(ctx, credentials, req, hex.EncodeToString(sum[:]), "autoscaling", c.region, time.Now()); err != nil {
-		return nil, fmt.Errorf("report instances: %w", err)
-	}
-	res, err := c.http.Do(req)
-	if err != nil {
-		return nil, fmt.Errorf("report instances: %w", err)
-	}
-	defer res.Body.Close()
-	answer, err := io.ReadAll(res.Body)
-	if err != nil {
-		return nil, fmt.Errorf("report instances: %w", err)
-	}
-	if res.StatusCode >= http.StatusBadRequest && res.StatusCode < http.StatusInternalServerError {
-		return nil, fmt.Errorf("%w: it answers %s: %.300s", ErrNoReports, res.Status, answer)
-	}
-	if res.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("report instances: %s: %.300s", res.Status, answer)
+	if status != http.StatusOK {
+		return nil, fmt.Errorf("report instances: %d %s: %.300s", status, http.StatusText(status), answer)
 	}
 	var parsed struct {
 		Orders string `xml:"LoadbearingReportInstancesResult>Orders"`
