@@ -156,33 +156,14 @@ func mediaBucket(stack awscdk.Stack, settings Settings, key awskms.IKey) awss3.I
 	return media
 }
 
-// artifactBucket holds the versions that are released. None expires: which one an
-// instance boots with, a parameter says, and it may be an old one.
+// artifactBucket holds the versions that are released.
 func artifactBucket(stack awscdk.Stack, settings Settings, key awskms.IKey) awss3.IBucket {
-	removal := awscdk.RemovalPolicy_DESTROY
-	if settings.DeletionProtection {
-		removal = awscdk.RemovalPolicy_RETAIN
-	}
-	artifacts := awss3.NewBucket(stack, new("Artifacts"), &awss3.BucketProps{
-		Encryption:        awss3.BucketEncryption_KMS,
-		EncryptionKey:     key,
-		BucketKeyEnabled:  new(true),
-		BlockPublicAccess: awss3.BlockPublicAccess_BLOCK_ALL(),
-		ObjectOwnership:   awss3.ObjectOwnership_BUCKET_OWNER_ENFORCED,
-		EnforceSSL:        new(true),
-		MinimumTLSVersion: new(1.2),
-		Versioned:         new(true),
-		RemovalPolicy:     removal,
-		LifecycleRules: &[]*awss3.LifecycleRule{{
-			Id:                                  new("abandoned"),
-			AbortIncompleteMultipartUploadAfter: awscdk.Duration_Days(new(1.0)),
-			NoncurrentVersionExpiration:         awscdk.Duration_Days(new(30.0)), // keys are hashes: what is overwritten is the same
-			ExpiredObjectDeleteMarker:           new(true),
-		}},
+	return release.NewArtifacts(stack, "Artifacts", key, func(p *awss3.BucketProps) {
+		(*p.LifecycleRules)[0].Id = new("abandoned")
+		if !settings.DeletionProtection {
+			p.RemovalPolicy = awscdk.RemovalPolicy_DESTROY
+		}
 	})
-	compliance.Acknowledge(artifacts, "The bucket holds programs, made again by building them, and each is checked against its SHA-256 before it runs. "+
-		"Who wrote one is in CloudTrail.", "S3BucketReplicationEnabled", "S3BucketLoggingEnabled", "AwsSolutions-S1")
-	return artifacts
 }
 
 // partUploads lets pages of the service send the parts of an upload to presigned

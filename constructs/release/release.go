@@ -12,6 +12,7 @@ import (
 	"github.com/aws/aws-cdk-go/awscdk/v2/awsevents"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awseventstargets"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awsiam"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awskms"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awslogs"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awss3"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awsssm"
@@ -59,7 +60,7 @@ func New(scope constructs.Construct, id string, props Props) *Release {
 	constructs.NewConstruct_Override(r, scope, &id)
 	r.stack = awscdk.Stack_Of(r)
 	if r.Artifacts == nil {
-		r.Artifacts = r.bucket()
+		r.Artifacts = NewArtifacts(r, "Artifacts", r.props.Key, r.props.OverrideBucket)
 	}
 	for _, f := range []*fleet.Fleet{r.props.Blue, r.props.Green} {
 		f.GrantReadArtifacts(r.Artifacts, ArtifactPrefix)
@@ -80,9 +81,12 @@ func New(scope constructs.Construct, id string, props Props) *Release {
 	return r
 }
 
-// bucket holds the versions. None expires: which one an instance boots with, a
-// parameter says, and it may be an old one.
-func (r *Release) bucket() awss3.IBucket {
+// NewArtifacts makes a bucket for versions, which New does too when Props has
+// none: for a stack that outlives the release's, or one that the fleets' depends
+// on. Without a key S3's own encrypts it. None of the versions expires: which one
+// an instance boots with, a parameter says, and it may be an old one. override,
+// which may be nil, has the last word.
+func NewArtifacts(scope constructs.Construct, id string, key awskms.IKey, override func(*awss3.BucketProps)) awss3.IBucket {
 	props := &awss3.BucketProps{
 		Encryption:        awss3.BucketEncryption_S3_MANAGED,
 		BlockPublicAccess: awss3.BlockPublicAccess_BLOCK_ALL(),
@@ -97,11 +101,11 @@ func (r *Release) bucket() awss3.IBucket {
 		}},
 		RemovalPolicy: awscdk.RemovalPolicy_RETAIN,
 	}
-	if r.props.Key != nil {
-		props.Encryption, props.EncryptionKey, props.BucketKeyEnabled = awss3.BucketEncryption_KMS, r.props.Key, new(true)
+	if key != nil {
+		props.Encryption, props.EncryptionKey, props.BucketKeyEnabled = awss3.BucketEncryption_KMS, key, new(true)
 	}
-	bucket := awss3.NewBucket(r, new("Artifacts"), cdkx.Override(props, r.props.OverrideBucket))
-	if r.props.Key == nil {
+	bucket := awss3.NewBucket(scope, &id, cdkx.Override(props, override))
+	if key == nil {
 		cdkx.Acknowledge(bucket, "It holds programs, no data; Key gives it a key of the caller's.", "S3DefaultEncryptionKMS")
 	}
 	cdkx.Acknowledge(bucket, "Who writes versions is in CloudTrail; the bucket holds programs, each checked against its SHA-256 before it runs, "+
